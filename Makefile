@@ -1,0 +1,69 @@
+# Two commands: `make book` and `make test`. Both set up what they need.
+# On Windows, README.md gives the same in plain pip and python lines.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export OMP_NUM_THREADS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help book test serve notebooks format bench clean \
+	lint unit gate pages rehearse build
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check \
+	    -r requirements.txt -e .
+	@touch $@
+
+book: build ## build the HTML book and say where it is
+	@echo "The book: $(CURDIR)/_build/html/index.html (or run: make serve)"
+
+# --all: a page read from a cache would keep its warnings to itself.
+build: $(READY)
+	$(BIN)/jupyter-book build . --all -W -n --keep-going -q
+
+test: lint unit gate build rehearse pages ## run everything CI runs
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python tools/nb.py check
+
+unit: $(READY)
+	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/test_pages.py --cov
+
+gate: $(READY)
+	$(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout 600 \
+	    -n 2 --dist loadfile notebooks
+
+rehearse: $(READY)
+	$(BIN)/python tools/rehearse.py
+
+pages: build
+	$(BIN)/pytest tests/test_pages.py
+
+serve: build ## build the book and show it at http://localhost:8000
+	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 -d _build/html
+
+notebooks: $(READY) ## run the chapters (or CHAPTERS="02_... 09_...")
+	$(BIN)/python tools/nb.py run $(CHAPTERS)
+
+format: $(READY) ## format Python files and the code of the chapters
+	$(BIN)/ruff check --fix --exclude notebooks .
+	$(BIN)/ruff format --exclude notebooks .
+	$(BIN)/python tools/nb.py format
+
+bench: $(READY) ## measure; writes minitransformer/results/*.json
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean: ## remove what was built (the set-up stays: rm -r .venv)
+	rm -rf _build build dist *.egg-info .coverage .coverage.*
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,74 @@
+"""What does ``import minitransformer`` cost on top of ``import torch``?
+
+Run with ``python benchmarks/import_cost.py``. Each import gets a fresh
+process; the two are measured in turn, so that a slow minute hits both. The
+time is that of the import itself, without the start of Python.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "minitransformer" / "results" / "import_cost.json"
+MODULES = ("torch", "minitransformer")
+PROGRAM = """
+import time
+start = time.perf_counter()
+import {module}
+print(time.perf_counter() - start)
+"""
+
+
+def seconds(module: str) -> float:
+    """Time one import in a fresh process."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(module=module)],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return float(done.stdout)
+
+
+def measure(rounds: int) -> dict[str, object]:
+    """Time both imports ``rounds`` times, after one round to warm up."""
+    times: dict[str, list[float]] = {module: [] for module in MODULES}
+    for number in range(rounds + 1):
+        for module in MODULES:
+            taken = seconds(module)
+            if number:
+                times[module].append(taken)
+    medians = {module: statistics.median(times[module]) for module in MODULES}
+    return {
+        "seconds": {m: [round(t, 4) for t in times[m]] for m in MODULES},
+        "median_seconds": {m: round(medians[m], 4) for m in MODULES},
+        "ratio": round(medians["minitransformer"] / medians["torch"], 4),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "system": platform.system(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    result = measure(arguments.rounds)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"{result['median_seconds']}: {result['ratio']} times torch alone")
+
+
+if __name__ == "__main__":
+    main()

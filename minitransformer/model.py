@@ -1,0 +1,229 @@
+"""The encoder-decoder Transformer (Vaswani et al., 2017, figure 1)."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from minitransformer.config import PAD_ID, TransformerConfig
+from minitransformer.dropout import Dropout
+from minitransformer.errors import UserError
+from minitransformer.layers import DecoderLayer, EncoderLayer, LayerState
+from minitransformer.masks import padding_mask
+from minitransformer.positions import LearnedPositions, SinusoidalPositions
+from minitransformer.residual import LayerNorm
+
+
+@dataclass
+class DecodingState:
+    """What the decoder remembers between two calls of `Transformer.step`.
+
+    Attributes:
+        position: Number of target tokens read so far.
+        source_mask: ``(B, 1, 1, S)`` bool.
+        layers: One `LayerState` for each decoder layer.
+    """
+
+    position: int
+    source_mask: Tensor
+    layers: list[LayerState]
+
+    def reorder(self, index: Tensor) -> None:
+        """Keep the rows ``index (B',)`` of the batch, in that order.
+
+        A row may be kept several times (beams that share a beginning) or not
+        at all (sentences that are finished).
+        """
+        self.source_mask = self.source_mask[index]
+        for layer in self.layers:
+            layer.reorder(index)
+
+
+class Transformer(nn.Module):
+    """Turn source token ids into scores for target tokens.
+
+    Every sequence is batch first and padded on the right with id 0. The
+    model makes its own masks from the ids.
+
+    Args:
+        config: The sizes; see `TransformerConfig`.
+    """
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.config = config
+        layer_sizes = (
+            config.d_model,
+            config.num_heads,
+            config.d_ff,
+            config.dropout,
+            config.norm_first,
+        )
+        self.source_embedding = nn.Embedding(
+            config.source_vocab_size, config.d_model
+        )
+        self.target_embedding = (
+            nn.Embedding(config.output_vocab_size, config.d_model)
+            if config.target_vocab_size or not config.tie_embeddings
+            else self.source_embedding
+        )
+        kind = {
+            "sinusoidal": SinusoidalPositions,
+            "learned": LearnedPositions,
+        }[config.positions]
+        self.source_positions = kind(config.d_model, config.max_len)
+        self.target_positions = kind(config.d_model, config.max_len)
+        self.dropout = Dropout(config.dropout)
+        self.encoder = nn.ModuleList(
+            EncoderLayer(*layer_sizes)
+            for _ in range(config.num_encoder_layers)
+        )
+        self.decoder = nn.ModuleList(
+            DecoderLayer(*layer_sizes)
+            for _ in range(config.num_decoder_layers)
+        )
+        # Pre-norm leaves the last sum unnormalised; post-norm does not.
+        self.encoder_norm, self.decoder_norm = (
+            LayerNorm(config.d_model) if config.norm_first else nn.Identity()
+            for _ in range(2)
+        )
+        self.output = nn.Linear(
+            config.d_model, config.output_vocab_size, bias=False
+        )
+        self._initialise()
+        if config.tie_embeddings:
+            self.output.weight = self.target_embedding.weight
+
+    def _initialise(self) -> None:
+        """Draw matrices as Glorot and Bengio (2010), embeddings small.
+
+        An embedding of deviation 1/√D, multiplied by √D, enters the first
+        layer with deviation 1 and gives first logits of deviation about 1.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=self.config.d_model**-0.5)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        """Score every next target token at once (teacher forcing).
+
+        Args:
+            source: Token ids, ``(B, S)``.
+            target: Token ids the decoder reads, ``(B, T)``, from BOS on.
+
+        Returns:
+            Logits ``(B, T, V)``: row ``t`` scores what follows token ``t``.
+
+        Raises:
+            UserError: If ids are out of range or a sequence is too long.
+        """
+        return self.decode(target, self.encode(source), source)
+
+    def encode(self, source: Tensor) -> Tensor:
+        """Read the source.
+
+        Args:
+            source: Token ids, ``(B, S)``.
+
+        Returns:
+            The memory, ``(B, S, D)``.
+        """
+        check_ids("source", source, self.config.source_vocab_size)
+        mask = padding_mask(source, PAD_ID)  # (B, 1, 1, S)
+        x = self._embed(self.source_embedding(source))  # (B, S, D)
+        x = self.dropout(self.source_positions(x))
+        for layer in self.encoder:
+            x = layer(x, mask)
+        return self.encoder_norm(x)
+
+    def decode(self, target: Tensor, memory: Tensor, source: Tensor) -> Tensor:
+        """Score what follows each target token.
+
+        Padding in the target needs no mask: it stands on the right, where the
+        causal mask hides it from every real token.
+
+        Args:
+            target: Token ids, ``(B, T)``.
+            memory: What `encode` made of the source, ``(B, S, D)``.
+            source: The source ids, ``(B, S)``, for their padding.
+
+        Returns:
+            Logits ``(B, T, V)``.
+        """
+        return self.output(self.decode_hidden(target, memory, source))
+
+    def decode_hidden(
+        self, target: Tensor, memory: Tensor, source: Tensor
+    ) -> Tensor:
+        """Do `decode` up to, but without, the output layer.
+
+        Returns:
+            ``(B, T, D)``; a loss may then skip the padding's logits.
+        """
+        check_ids("target", target, self.config.output_vocab_size)
+        mask = padding_mask(source, PAD_ID)  # (B, 1, 1, S)
+        x = self._embed(self.target_embedding(target))  # (B, T, D)
+        x = self.dropout(self.target_positions(x))
+        for layer in self.decoder:
+            x = layer(x, memory, mask)
+        return self.decoder_norm(x)
+
+    def start(self, source: Tensor) -> DecodingState:
+        """Read the source and prepare to decode step by step.
+
+        Args:
+            source: Token ids, ``(B, S)``.
+
+        Returns:
+            A state for `step`, which keeps every layer's keys and values so
+            that no token is projected twice.
+        """
+        memory = self.encode(source)
+        layers = [layer.start(memory) for layer in self.decoder]
+        return DecodingState(0, padding_mask(source, PAD_ID), layers)
+
+    def step(self, tokens: Tensor, state: DecodingState) -> Tensor:
+        """Read one more target token and score what follows it.
+
+        Args:
+            tokens: The newest token of each sentence, ``(B,)``.
+            state: The state from `start`, which is brought up to date.
+
+        Returns:
+            Logits ``(B, V)``, those of the last row of `decode`.
+        """
+        check_ids("target", tokens, self.config.output_vocab_size)
+        x = self._embed(self.target_embedding(tokens[:, None]))  # (B, 1, D)
+        x = self.dropout(self.target_positions(x, state.position))
+        for layer, memory in zip(self.decoder, state.layers, strict=True):
+            x = layer.step(x, memory, state.source_mask)
+        state.position += 1
+        return self.output(self.decoder_norm(x[:, 0]))
+
+    def _embed(self, embedded: Tensor) -> Tensor:
+        """Scale embeddings by √D (Vaswani et al., 2017, section 3.4)."""
+        return embedded * math.sqrt(self.config.d_model)
+
+
+def check_ids(name: str, ids: Tensor, vocab_size: int) -> None:
+    """Raise a ``UserError`` unless all ids are in ``range(vocab_size)``.
+
+    On a GPU the check would make the host wait, and the kernel checks anyway.
+    """
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise UserError(
+            f"The {name} ids are {ids.dtype}: pass whole numbers, torch.int64."
+        )
+    if ids.device.type == "cpu" and ids.numel():
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= vocab_size:
+            raise UserError(
+                f"The {name} ids run from {low} to {high}, but the vocabulary"
+                f" has ids 0 to {vocab_size - 1}: use the tokenizer the model"
+                " was trained with."
+            )

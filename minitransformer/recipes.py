@@ -1,0 +1,224 @@
+"""From a corpus to a trained translator on the disk, in one call."""
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minitransformer.checkpoints import load_config, save_config
+from minitransformer.config import TransformerConfig
+from minitransformer.corpora import Corpus
+from minitransformer.data import bucketed, encode_pairs, padding_share
+from minitransformer.errors import UserError
+from minitransformer.model import Transformer
+from minitransformer.text import Tokenizer
+from minitransformer.training import Trainer, TrainingOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What to build and how to train it.
+
+    Attributes:
+        sizes: Arguments of `TransformerConfig`, but for the vocabularies.
+        vocab_size: Most tokens of the shared vocabulary, or the source's.
+        target_vocab_size: Most tokens of the target's; ``None`` to share.
+        options: How to train.
+    """
+
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    vocab_size: int = 8_000
+    target_vocab_size: int | None = None
+    options: TrainingOptions = field(default_factory=TrainingOptions)
+
+
+_SMALL = {
+    "d_model": 128,
+    "num_heads": 8,
+    "num_encoder_layers": 4,
+    "num_decoder_layers": 4,
+    "d_ff": 256,
+    "dropout": 0.25,
+}
+_MULTI30K = Recipe(
+    sizes=_SMALL,
+    vocab_size=4_000,
+    options=TrainingOptions(
+        updates=6_400,
+        batch_tokens=1_536,
+        learning_rate=2.5e-3,
+        schedule="linear",
+    ),
+)
+RECIPES = {
+    "storybook": Recipe(
+        sizes={**_SMALL, "dropout": 0.1, "max_len": 128},
+        vocab_size=2_000,
+        options=TrainingOptions(
+            updates=5_000,
+            batch_tokens=2_048,
+            learning_rate=2e-3,
+            label_smoothing=0.0,
+        ),
+    ),
+    "tatoeba-zh-en": Recipe(
+        sizes={**_SMALL, "d_model": 192, "d_ff": 512, "dropout": 0.2},
+        vocab_size=5_000,
+        target_vocab_size=5_000,
+        options=TrainingOptions(
+            updates=5_200,
+            batch_tokens=1_536,
+            learning_rate=2e-3,
+            schedule="linear",
+        ),
+    ),
+    "multi30k-en-de": _MULTI30K,
+    "multi30k-de-en": _MULTI30K,
+    "multi30k-en-fr": _MULTI30K,
+    "multi30k-fr-en": _MULTI30K,
+}
+
+
+def recipe_for(corpus_name: str) -> Recipe:
+    """Return what has proved itself on a corpus, or a fair start."""
+    return RECIPES.get(corpus_name, _MULTI30K)
+
+
+def train_translator(
+    corpus: Corpus,
+    folder: Path,
+    recipe: Recipe | None = None,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    origin: Mapping[str, Any] | None = None,
+) -> None:
+    """Train a translator and leave it in ``folder``.
+
+    Args:
+        corpus: Its ``train`` and ``valid`` splits are used.
+        folder: Gets the model; see `minitransformer.checkpoints`.
+        recipe: `recipe_for` the corpus if not given; a resumed run goes on
+            with its own.
+        resume: Go on where a run in ``folder`` stopped, however it stopped.
+            On the same machine the weights end up the same to the last bit.
+        device: ``"auto"``, or a torch device.
+        origin: Where the corpus came from, noted with the model.
+
+    Raises:
+        UserError: If ``folder`` holds a model already, or, resuming, none or
+            one of another corpus.
+    """
+    folder = Path(folder)
+    prints = _fingerprint(corpus)
+    if resume:
+        config, source_tokenizer, target_tokenizer, about = load_config(folder)
+        if about.get("fingerprint") != prints:
+            raise UserError(
+                f"{folder} was trained on other sentences than {corpus.name}"
+                " has now: resume with the same corpus, or train anew in"
+                " another folder."
+            )
+        options = TrainingOptions(**about["options"])
+    else:
+        recipe = recipe or recipe_for(corpus.name)
+        if (folder / "config.json").exists():
+            raise UserError(
+                f"{folder} holds a model already: choose another folder, or"
+                f" go on with `minitransformer train --resume {folder}`."
+            )
+        source_tokenizer, target_tokenizer = _tokenizers(corpus, recipe)
+        shared = source_tokenizer is target_tokenizer
+        config = TransformerConfig(
+            source_vocab_size=source_tokenizer.vocab_size,
+            target_vocab_size=None if shared else target_tokenizer.vocab_size,
+            **recipe.sizes,
+        )
+        options = recipe.options
+        about = {
+            "corpus": corpus.name,
+            "source_language": corpus.source_language,
+            "target_language": corpus.target_language,
+            "credits": corpus.credits,
+            "origin": dict(origin or {}),
+            "fingerprint": prints,
+            "options": asdict(options),
+        }
+        save_config(folder, config, source_tokenizer, target_tokenizer, about)
+    train, valid = (
+        encode_pairs(
+            corpus.splits[split],
+            source_tokenizer,
+            target_tokenizer,
+            config.max_len,
+        )
+        for split in ("train", "valid")
+    )
+    torch.manual_seed(options.seed)
+    model = Transformer(config)
+    trainer = Trainer(model, train, valid, options, choose_device(device))
+    last = folder / "last.safetensors"
+    if last.exists():
+        trainer.load(last)
+    padding = padding_share(bucketed(train, options.batch_tokens, seed=0))
+    tell(
+        f"{corpus.name}: {len(train):,} pairs to learn from, {len(valid):,} to"
+        f" validate; {sum(p.numel() for p in model.parameters()):,}"
+        f" parameters; {padding:.1%} of each batch is padding;"
+        f" {trainer.precision} on {trainer.device}, update"
+        f" {trainer.updates:,} of {options.updates:,}"
+    )
+    trainer.run(folder, tell)
+    tell(
+        f"done in {trainer.core_seconds / 60:.1f} core-minutes; best"
+        f" validation loss {trainer.best_loss:.3f}; the model is in {folder}"
+    )
+
+
+def tell(line: str) -> None:
+    """Print a line of progress to the standard error stream."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn ``"auto"`` into the fastest device there is.
+
+    Raises:
+        UserError: If the device is unknown or absent.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        raise UserError(
+            f"There is no device {name!r} here: choose auto or cpu."
+        ) from None
+    return device
+
+
+def _tokenizers(corpus: Corpus, recipe: Recipe) -> tuple[Tokenizer, Tokenizer]:
+    """Train one tokenizer for both languages, or one for each."""
+    sources = [pair.source for pair in corpus.splits["train"]]
+    targets = [pair.target for pair in corpus.splits["train"]]
+    if recipe.target_vocab_size is None:
+        shared = Tokenizer.train(sources + targets, recipe.vocab_size)
+        return shared, shared
+    return (
+        Tokenizer.train(sources, recipe.vocab_size),
+        Tokenizer.train(targets, recipe.target_vocab_size),
+    )
+
+
+def _fingerprint(corpus: Corpus) -> str:
+    """Return a hash of the sentences that decide the weights."""
+    sha = hashlib.sha256()
+    for split in ("train", "valid"):
+        for pair in corpus.splits[split]:
+            sha.update(f"{pair.source}\t{pair.target}\n".encode())
+    return sha.hexdigest()

@@ -1,0 +1,159 @@
+"""The notebooks are their chapters, run once, and fit to be read anywhere."""
+
+import re
+import tomllib
+
+import nbformat
+import pytest
+import yaml
+
+import minitransformer
+from tools import nb
+
+CHAPTERS = {chapter.stem: chapter for chapter in nb.chapters()}
+NOTEBOOKS = {
+    stem: nbformat.read(nb.notebook_of(chapter), as_version=4)
+    for stem, chapter in CHAPTERS.items()
+}
+CODE = [
+    pytest.param(stem, cell, id=f"{stem}-{cell.id}")
+    for stem, notebook in NOTEBOOKS.items()
+    for cell in notebook.cells
+    if cell.cell_type == "code"
+]
+MYST = {
+    "a directive": r"^(`{3,}|:{3,})\s*\{",
+    "a fence of colons": r"^:{3,}",
+    "a role": r"\{[a-z][\w:+-]*\}`",
+    "a label": r"^\([\w-]+\)=",
+    "a block of attributes": r"^\{[.#]",
+    "a break between cells": r"^\+\+\+",
+    "a comment": r"^%",
+    "a footnote": r"\[\^",
+}
+TEXT = re.compile(r"`[^`]+`|\$\$.*?\$\$|\$[^$\n]+\$", re.DOTALL)
+
+
+def tags(cell):
+    return set(cell.metadata.get("tags", []))
+
+
+def exercises(notebook):
+    """Return the numbers of a notebook's exercises and of its solutions."""
+    text = "\n".join(
+        cell.source for cell in notebook.cells if cell.cell_type == "markdown"
+    )
+    asked = re.findall(r"^> \*\*Exercise (\d+\.\d+)", text, re.MULTILINE)
+    solved = [
+        number
+        for cell in notebook.cells
+        for number in re.findall(r"^# @title Solution (\d+\.\d+)", cell.source)
+    ]
+    return asked, solved
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_the_notebook_is_made_from_its_chapter(stem):
+    assert nb.differences(CHAPTERS[stem]) == []
+
+
+def test_no_notebook_is_without_a_chapter():
+    assert {path.stem for path in nb.NOTEBOOKS.glob("*.ipynb")} == set(
+        CHAPTERS
+    )
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_every_chapter_is_in_the_table_of_contents(stem):
+    toc = (nb.ROOT / "_toc.yml").read_text("utf-8")
+    assert f"- file: notebooks/{stem}\n" in toc
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_the_number_stands_in_the_title(stem):
+    title = NOTEBOOKS[stem].cells[0].source.split("\n")[0]
+    assert title.startswith(f"# {int(stem[:2])} ")
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_a_notebook_opens_in_colab_and_sets_itself_up(stem):
+    cells = NOTEBOOKS[stem].cells
+    first = next(cell for cell in cells if cell.cell_type == "code")
+    assert f"]({nb.colab_link(stem)})" in cells[0].source
+    assert tags(first) == {"hide-input", "set-up"}
+    assert [c for c in cells if "set-up" in tags(c)] == [first]
+    assert first.outputs == []
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_no_output_is_of_one_machine_only(stem):
+    assert nb.objections(NOTEBOOKS[stem]) == []
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+@pytest.mark.parametrize("what", MYST)
+def test_the_text_is_plain_markdown(stem, what):
+    for cell in NOTEBOOKS[stem].cells:
+        if cell.cell_type == "markdown":
+            plain = (
+                TEXT.sub("", cell.source)
+                if "role" not in what
+                else (cell.source)
+            )
+            found = re.search(MYST[what], plain, re.MULTILINE)
+            assert found is None, f"{what}: {found[0]}"
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_every_exercise_has_one_hidden_solution(stem):
+    asked, solved = exercises(NOTEBOOKS[stem])
+    assert asked
+    assert solved == asked
+
+
+@pytest.mark.parametrize(("stem", "cell"), CODE)
+def test_solutions_are_folded_in_the_book_and_in_colab(stem, cell):
+    is_solution = cell.source.startswith("# @title Solution ")
+    assert is_solution == ("hide-cell" in tags(cell))
+    assert is_solution == cell.metadata.get("jupyter", {}).get(
+        "source_hidden", False
+    )
+
+
+@pytest.mark.parametrize(("stem", "cell"), CODE)
+def test_every_figure_has_a_text_for_those_who_do_not_see_it(stem, cell):
+    figures = [
+        output
+        for output in cell.outputs
+        if "image/png" in output.get("data", {})
+    ]
+    mystnb = cell.metadata.get("mystnb", {})
+    assert len(figures) <= 1
+    assert bool(figures) == ("image" in mystnb)
+    assert not figures or len(mystnb["image"]["alt"]) >= 20
+
+
+@pytest.mark.parametrize(("stem", "cell"), CODE)
+def test_no_cell_measures_time_or_uses_magic(stem, cell):
+    bad = re.compile(r"^\s*[%!]|perf_counter|\btimeit\b|^import time", re.M)
+    assert bad.search(cell.source) is None
+
+
+def test_the_repository_and_the_version_are_the_same_everywhere():
+    project = tomllib.loads((nb.ROOT / "pyproject.toml").read_text("utf-8"))
+    citation = yaml.safe_load((nb.ROOT / "CITATION.cff").read_text("utf-8"))
+    changes = (nb.ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert project["project"]["urls"]["Source"] == nb.address()
+    assert citation["repository-code"] == nb.address()
+    assert citation["version"] == nb.version()
+    assert minitransformer.__version__ == nb.version()
+    assert f"## {nb.version()}" in changes
+    addresses = {
+        found
+        for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+        for found in re.findall(
+            r"https://github\.com/[\w-]+/[\w-]+",
+            (nb.ROOT / name).read_text("utf-8"),
+        )
+    }
+    assert addresses <= {nb.address()}

@@ -1,0 +1,664 @@
+"""The commands, and that bad input ends in one line and leaves no trace."""
+
+import errno
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minitransformer import cli
+from minitransformer.translator import Translator
+
+ROOT = Path(__file__).parents[1]
+TINY = [
+    *("--updates", 2, "--validate-every", 1, "--batch-tokens", 61),
+    *("--d-model", 12, "--num-heads", 3, "--num-layers", 1, "--d-ff", 17),
+    *("--max-len", 47, "--vocab-size", 150),
+    *("--device", "cpu", "--precision", "fp32"),
+]
+
+
+@pytest.fixture(scope="module")
+def model(translator, tmp_path_factory):
+    """A saved model; no test may change it."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    translator.save(folder)
+    return folder
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command; get its exit code, output and error lines."""
+
+    def run(*arguments):
+        code = cli.run([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err.splitlines()
+
+    return run
+
+
+@pytest.fixture
+def files(sentences, tmp_path):
+    """Make a source and a target file of enough pairs to be split."""
+    source, target = tmp_path / "a.en", tmp_path / "a.fr"
+    numbers = ["two", "three", "four", "five", "six"]
+    nombres = ["deux", "trois", "quatre", "cinq", "six"]
+    english = [f"{n}: {s}" for n in numbers for s in sentences[0]]
+    french = [f"{n} : {s}" for n in nombres for s in sentences[1]]
+    source.write_text("\n".join(english) + "\n", encoding="utf-8")
+    target.write_text("\n".join(french) + "\n", encoding="utf-8")
+    return source, target
+
+
+def stdin(monkeypatch, content):
+    """Put bytes on the standard input."""
+    stream = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", stream)
+
+
+# Help ---
+
+
+@pytest.mark.parametrize(
+    "command", ["corpora", "train", "translate", "evaluate", "attention"]
+)
+def test_help_says_what_it_does_and_shows_examples(run, command):
+    code, out, err = run(command, "--help")
+    assert (code, err) == (0, [])
+    lines = [line.strip() for line in out.splitlines() if line.strip()]
+    assert lines[0].startswith(f"Usage: minitransformer {command}")
+    assert lines[1].endswith(".")
+    assert len(lines[1]) < 75
+    examples = [line for line in lines if line.startswith("minitransformer")]
+    assert examples
+    assert all(command in line for line in examples)
+    assert all(len(line) < 80 for line in out.splitlines())
+    # Each option is described, and its words stand in one piece.
+    assert "Examples:" in lines
+
+
+def test_without_a_command_it_prints_help(run):
+    code, out, _ = run()
+    assert code == 0
+    assert "translate" in out
+    assert run("--version")[1].startswith("minitransformer ")
+
+
+def test_it_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "minitransformer", "frobnicate"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "Error: No such command 'frobnicate'.\n"
+
+
+# Corpora ---
+
+
+def test_corpora_are_listed(run):
+    code, out, err = run("corpora")
+    assert (code, err) == (0, [])
+    assert "storybook" in out.split()
+
+
+def test_credits_are_shown(run):
+    code, out, _ = run("corpora", "--show-credits", "storybook")
+    assert code == 0
+    assert out.strip()
+
+
+# Translate ---
+
+
+def test_a_text_is_translated(run, model, translator):
+    code, out, err = run("translate", "the cat sees.", "--model", model)
+    assert (code, err) == (0, [])
+    assert out == translator.translate("the cat sees.") + "\n"
+
+
+def test_options_reach_the_search(run, model, translator):
+    text = "the girl reads a book."
+    for beam, penalty in [(1, 1.0), (3, 0.0)]:
+        _, out, _ = run(
+            *("translate", text, "--model", model),
+            *("--beam", beam, "--length-penalty", penalty),
+        )
+        expected = translator.translate(text, beam, penalty)
+        assert out == expected + "\n"
+
+
+def test_a_file_is_translated_line_by_line(run, model, translator, files):
+    output = files[0].with_name("out.fr")
+    code, out, err = run(
+        *("translate", "--model", model),
+        *("--input", files[0], "--output", output),
+    )
+    assert (code, out, err) == (0, "", [])
+    lines = files[0].read_text(encoding="utf-8").splitlines()
+    expected = translator.translate(lines)
+    assert output.read_text(encoding="utf-8").split("\n")[:-1] == expected
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_pipe_is_translated(run, model, translator, monkeypatch, end, mark):
+    stdin(monkeypatch, mark + b"the cat sees." + end)
+    code, out, _ = run("translate", "--model", model)
+    assert code == 0
+    assert out == translator.translate("the cat sees.") + "\n"
+
+
+def test_another_script_is_one_line_of_warning(run, model):
+    code, out, err = run("translate", "我喜欢猫。", "--model", model)
+    assert code == 0
+    assert out.endswith("\n")
+    assert len(err) == 1
+    assert err[0].startswith("Warning: The text is mostly in letters")
+
+
+def test_an_output_replaces_what_was_there(run, model, tmp_path):
+    output = tmp_path / "out.fr"
+    output.write_text("old\n" * 100)
+    run("translate", "we eat.", "--model", model, "--output", output)
+    assert "old" not in output.read_text(encoding="utf-8")
+    assert os.listdir(tmp_path) == ["out.fr"]
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="needs /dev/null")
+def test_a_device_is_written_to_and_not_replaced(run, model):
+    run("translate", "we eat.", "--model", model, "--output", "/dev/null")
+    assert Path("/dev/null").is_char_device()
+
+
+# Train ---
+
+
+def test_training_leaves_a_model_that_translates(run, files, tmp_path):
+    folder = tmp_path / "new" / "model"
+    code, _, err = run(
+        *("train", "--source", files[0], "--target", files[1]),
+        *("--out", folder, *TINY),
+    )
+    assert code == 0, err
+    again = Translator.load(folder)
+    assert again.model.config.d_model == 12
+    assert isinstance(again.translate("the cat sees."), str)
+    # The same run, resumed when it is over, has nothing left to do.
+    weights = (folder / "model.safetensors").read_bytes()
+    code, _, err = run("train", "--resume", folder, "--device", "cpu")
+    assert code == 0, err
+    assert (folder / "model.safetensors").read_bytes() == weights
+    # The model knows its corpus, so evaluate need not be told.
+    code, out, err = run("evaluate", "--model", folder, "--n-bootstrap", 0)
+    assert code == 0, err
+    assert out.startswith("model: BLEU")
+
+
+def test_the_seed_decides_the_weights(run, files, tmp_path):
+    weights = []
+    for name, seed in [("a", 3), ("b", 3), ("c", 5)]:
+        code, _, err = run(
+            *("train", "--source", files[0], "--target", files[1]),
+            *("--out", tmp_path / name, "--seed", seed, *TINY),
+        )
+        assert code == 0, err
+        model = Translator.load(tmp_path / name).model
+        weights.append(model.output.weight.flatten()[:99].tolist())
+    assert weights[0] == weights[1] != weights[2]
+
+
+# Evaluate ---
+
+
+def test_evaluation_prints_and_writes_scores(run, model, files, tmp_path):
+    report, lines = tmp_path / "scores.json", tmp_path / "hypotheses.txt"
+    code, out, err = run(
+        *("evaluate", "--model", model, "--split", "train"),
+        *("--source", files[0], "--target", files[1], "--baselines"),
+        *("--n-bootstrap", 20, "--output", lines, "--json", report),
+    )
+    assert (code, err) == (0, [])
+    names = re.findall(r"^(\w+): (\w+) \d+\.\d \[.*\]  nrefs:1", out, re.M)
+    systems = ["model", "copy", "dictionary"]
+    assert names == [(s, m) for s in systems for m in ("BLEU", "chrF2")]
+    facts = json.loads(report.read_text(encoding="utf-8"))
+    assert facts["split"] == "train"
+    written = lines.read_text(encoding="utf-8").splitlines()
+    assert facts["sentences"] == len(written)
+    assert [score["of"] for score in facts["scores"]] == [
+        name for name, _ in names
+    ]
+    # The dictionary was fitted on these very pairs: it must beat the copy.
+    bleu = {
+        s["of"]: s["value"] for s in facts["scores"] if s["name"] == "BLEU"
+    }
+    assert bleu["dictionary"] > bleu["copy"]
+
+
+# Attention ---
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start"),
+    [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")],
+)
+def test_a_figure_is_saved(run, model, tmp_path, suffix, start):
+    out = tmp_path / f"figure.{suffix}"
+    code, printed, err = run(
+        *("attention", "the cat sees.", "--model", model, "--out", out),
+        *("--layer", 0, "--head", 1, "--translation", "le chat voit."),
+    )
+    assert (code, err) == (0, [])
+    assert printed == "le chat voit.\n"
+    assert out.read_bytes().startswith(start)
+    assert os.listdir(tmp_path) == [out.name]
+
+
+@pytest.mark.parametrize("kind", ["cross", "encoder", "decoder"])
+def test_each_kind_of_map_can_be_drawn(run, model, tmp_path, kind):
+    out = tmp_path / "figure.png"
+    code, _, err = run(
+        *("attention", "we eat.", "--model", model, "--out", out),
+        *("--kind", kind),
+    )
+    assert (code, err) == (0, [])
+    assert out.exists()
+
+
+# Bad input ---
+
+
+def write(path, content):
+    path.write_bytes(
+        content if isinstance(content, bytes) else content.encode()
+    )
+    return path
+
+
+def damaged(model, folder, name, change):
+    """Copy a model and change the bytes of one file."""
+    folder.mkdir()
+    for file in model.iterdir():
+        content = file.read_bytes()
+        write(
+            folder / file.name,
+            change(content) if file.name == name else content,
+        )
+    return folder
+
+
+# Each maps (folder with nothing in it, model, pair of files) to a command.
+BAD = {
+    "unknown corpus": lambda tmp, model, files: [
+        *("train", "--corpus", "klingon", "--out", tmp / "out")
+    ],
+    "unknown credits": lambda tmp, model, files: [
+        *("corpora", "--show-credits", "klingon")
+    ],
+    "missing source": lambda tmp, model, files: [
+        *("train", "--source", tmp / "none", "--target", files[1]),
+        *("--out", tmp / "out"),
+    ],
+    "source without target": lambda tmp, model, files: [
+        *("train", "--source", files[0], "--out", tmp / "out")
+    ],
+    "corpus and files": lambda tmp, model, files: [
+        *("train", "--corpus", "storybook", "--tsv", files[0]),
+        *("--out", tmp / "out"),
+    ],
+    "unequal files": lambda tmp, model, files: [
+        *("train", "--source", files[0], "--out", tmp / "out"),
+        *("--target", write(tmp / "b", "une ligne\n")),
+    ],
+    "empty line": lambda tmp, model, files: [
+        *("train", "--source", write(tmp / "a", "one\n\nthree\n")),
+        *("--target", write(tmp / "b", "un\ndeux\ntrois\n")),
+        *("--out", tmp / "out"),
+    ],
+    "10,000 words": lambda tmp, model, files: [
+        *("train", "--source", write(tmp / "a", "word " * 10_000 + "\n")),
+        *("--target", write(tmp / "b", "un\n"), "--out", tmp / "out"),
+    ],
+    "no UTF-8": lambda tmp, model, files: [
+        *("train", "--source", write(tmp / "a", b"one\n\xff\xfe\nthree\n")),
+        *("--target", write(tmp / "b", "un\ndeux\ntrois\n")),
+        *("--out", tmp / "out"),
+    ],
+    "empty file": lambda tmp, model, files: [
+        *("train", "--source", write(tmp / "a", "")),
+        *("--target", write(tmp / "b", ""), "--out", tmp / "out"),
+    ],
+    "folder for a file": lambda tmp, model, files: [
+        *("train", "--source", tmp, "--target", files[1]),
+        *("--out", tmp / "out"),
+    ],
+    "file for a folder": lambda tmp, model, files: [
+        *("train", "--source", files[0], "--target", files[1]),
+        *("--out", files[0], *TINY),
+    ],
+    "no tab": lambda tmp, model, files: [
+        *("train", "--tsv", files[0], "--out", tmp / "out")
+    ],
+    "no place": lambda tmp, model, files: [
+        *("train", "--source", files[0], "--target", files[1])
+    ],
+    "impossible width": lambda tmp, model, files: [
+        *("train", "--source", files[0], "--target", files[1]),
+        *("--out", tmp / "out", *TINY, "--d-model", 13),
+    ],
+    "impossible rate": lambda tmp, model, files: [
+        *("train", "--source", files[0], "--target", files[1]),
+        *("--out", tmp / "out", *TINY, "--learning-rate", -1),
+    ],
+    "impossible schedule": lambda tmp, model, files: [
+        *("train", "--source", files[0], "--target", files[1]),
+        *("--out", tmp / "out", *TINY, "--schedule", "lunar"),
+    ],
+    "no device": lambda tmp, model, files: [
+        *("train", "--source", files[0], "--target", files[1]),
+        *("--out", tmp / "out", *TINY, "--device", "abacus"),
+    ],
+    "nothing fits": lambda tmp, model, files: [
+        *("train", "--source", files[0], "--target", files[1]),
+        *("--out", tmp / "out", *TINY, "--max-len", 2),
+    ],
+    "vocabulary too small": lambda tmp, model, files: [
+        *("train", "--source", files[0], "--target", files[1]),
+        *("--out", tmp / "out", *TINY, "--vocab-size", 5),
+    ],
+    "no thread": lambda tmp, model, files: [
+        *("train", "--source", files[0], "--target", files[1]),
+        *("--out", tmp / "out", *TINY, "--threads", 0),
+    ],
+    "a model is there": lambda tmp, model, files: [
+        *("train", "--source", files[0], "--target", files[1]),
+        *("--out", model, *TINY),
+    ],
+    "nothing to resume": lambda tmp, model, files: ["train", "--resume", tmp],
+    "resume another way": lambda tmp, model, files: [
+        *("train", "--resume", model, "--seed", 7)
+    ],
+    "unknown model": lambda tmp, model, files: [
+        *("translate", "the cat", "--model", "klingon")
+    ],
+    "a folder without model": lambda tmp, model, files: [
+        *("translate", "the cat", "--model", tmp)
+    ],
+    "a file for a model": lambda tmp, model, files: [
+        *("translate", "the cat", "--model", files[0])
+    ],
+    "truncated checkpoint": lambda tmp, model, files: [
+        *("translate", "the cat", "--model"),
+        damaged(model, tmp / "m", "model.safetensors", lambda b: b[:-99]),
+    ],
+    "altered checkpoint": lambda tmp, model, files: [
+        *("translate", "the cat", "--model"),
+        damaged(
+            *(model, tmp / "m", "model.safetensors"),
+            lambda b: b[:-3] + bytes([b[-3] ^ 1]) + b[-2:],
+        ),
+    ],
+    "empty checkpoint": lambda tmp, model, files: [
+        *("translate", "the cat", "--model"),
+        damaged(model, tmp / "m", "model.safetensors", lambda b: b""),
+    ],
+    "altered tokenizer": lambda tmp, model, files: [
+        *("translate", "the cat", "--model"),
+        damaged(model, tmp / "m", "source.tokenizer.json", lambda b: b + b" "),
+    ],
+    "another config": lambda tmp, model, files: [
+        *("translate", "the cat", "--model"),
+        damaged(
+            *(model, tmp / "m", "config.json"),
+            lambda b: b.replace(b'"d_ff": 37', b'"d_ff": 41'),
+        ),
+    ],
+    "another format": lambda tmp, model, files: [
+        *("translate", "the cat", "--model"),
+        damaged(
+            *(model, tmp / "m", "config.json"),
+            lambda b: b.replace(b'"format": 1', b'"format": 99'),
+        ),
+    ],
+    "empty text": lambda tmp, model, files: [
+        *("translate", "", "--model", model)
+    ],
+    "only spaces": lambda tmp, model, files: [
+        *("translate", " \t ", "--model", model)
+    ],
+    "5,000 words": lambda tmp, model, files: [
+        *("translate", "word " * 5_000, "--model", model)
+    ],
+    "text and file": lambda tmp, model, files: [
+        *("translate", "the cat", "--input", files[0], "--model", model)
+    ],
+    "missing input": lambda tmp, model, files: [
+        *("translate", "--input", tmp / "none", "--model", model)
+    ],
+    "folder for an input": lambda tmp, model, files: [
+        *("translate", "--input", tmp, "--model", model)
+    ],
+    "empty input": lambda tmp, model, files: [
+        *("translate", "--input", write(tmp / "a", ""), "--model", model)
+    ],
+    "empty input line": lambda tmp, model, files: [
+        *("translate", "--input", write(tmp / "a", "one\n \n")),
+        *("--output", tmp / "out", "--model", model),
+    ],
+    "long input line": lambda tmp, model, files: [
+        *("translate", "--input", write(tmp / "a", "a\n" + "word " * 10_000)),
+        *("--output", tmp / "out", "--model", model),
+    ],
+    "input no UTF-8": lambda tmp, model, files: [
+        *("translate", "--input", write(tmp / "a", b"one\n\xe9t\xe9\n")),
+        *("--output", tmp / "out", "--model", model),
+    ],
+    "folder for an output": lambda tmp, model, files: [
+        *("translate", "the cat", "--output", tmp, "--model", model)
+    ],
+    "no folder for an output": lambda tmp, model, files: [
+        *("translate", "the cat", "--model", model),
+        *("--output", files[0] / "below" / "out"),
+    ],
+    "no beam": lambda tmp, model, files: [
+        *("translate", "the cat", "--beam", 0, "--model", model)
+    ],
+    "no number": lambda tmp, model, files: [
+        *("translate", "the cat", "--beam", "x", "--model", model)
+    ],
+    "unknown option": lambda tmp, model, files: ["translate", "--colour"],
+    "unknown split": lambda tmp, model, files: [
+        *("evaluate", "--model", model, "--split", "secret"),
+        *("--source", files[0], "--target", files[1]),
+    ],
+    "no corpus known": lambda tmp, model, files: [
+        *("evaluate", "--model", model, "--corpus", "klingon")
+    ],
+    "scores to a folder": lambda tmp, model, files: [
+        *("evaluate", "--model", model, "--json", tmp),
+        *("--source", files[0], "--target", files[1]),
+    ],
+    "no figure": lambda tmp, model, files: [
+        *("attention", "the cat", "--out", tmp / "out.doc", "--model", model)
+    ],
+    "no layer": lambda tmp, model, files: [
+        *("attention", "the cat", "--out", tmp / "out.png", "--model", model),
+        *("--layer", 2),
+    ],
+    "no head": lambda tmp, model, files: [
+        *("attention", "the cat", "--out", tmp / "out.png", "--model", model),
+        *("--head", -1),
+    ],
+    "no kind": lambda tmp, model, files: [
+        *("attention", "the cat", "--out", tmp / "out.png", "--model", model),
+        *("--kind", "friendly"),
+    ],
+    "empty translation": lambda tmp, model, files: [
+        *("attention", "the cat", "--out", tmp / "out.png", "--model", model),
+        *("--translation", ""),
+    ],
+}
+# What the message must name.
+NAMED = {
+    "unknown corpus": "klingon",
+    "unknown credits": "klingon",
+    "missing source": "none",
+    "unequal files": "40",
+    "empty line": "line 2",
+    "10,000 words": "line 1",
+    "no UTF-8": "line 2",
+    "impossible width": "13",
+    "another format": "99",
+    "5,000 words": "41",
+    "empty input line": "line 2",
+    "long input line": "line 2",
+    "input no UTF-8": "line 2",
+    "unknown split": "train",
+    "no layer": "choose 0 to 1",
+}
+
+
+def everything_in(folder):
+    """Map each file below a folder to what is in it."""
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_leaves_no_trace(
+    run, model, files, tmp_path, case
+):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    arguments = BAD[case](folder, model, files)
+    before = everything_in(tmp_path), everything_in(model)
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert out == ""
+    assert len(err) == 1, err
+    assert re.fullmatch(r"Error: .*[^ ]", err[0])
+    assert NAMED.get(case, "") in err[0]
+    assert len(err[0]) < 400
+    assert (everything_in(tmp_path), everything_in(model)) == before
+
+
+def test_bad_bytes_on_a_pipe(run, model, monkeypatch):
+    stdin(monkeypatch, b"one\n\xff\n")
+    code, _, err = run("translate", "--model", model)
+    assert code == 2
+    assert err == [
+        "Error: The standard input, line 2, is no UTF-8 text: save the file"
+        " as UTF-8."
+    ]
+    stdin(monkeypatch, b"")
+    code, _, err = run("translate", "--model", model)
+    assert code == 2
+    assert "is empty" in err[0]
+
+
+# When the machine fails ---
+
+
+class FullDisk:
+    """Let a number of writes reach the disk, and no more."""
+
+    def __init__(self, room):
+        self.room = room
+        self.fsync = os.fsync
+
+    def __call__(self, handle):
+        if self.room == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.room -= 1
+        self.fsync(handle)
+
+
+@pytest.mark.parametrize("command", ["translate", "evaluate", "attention"])
+def test_a_full_disk_leaves_the_old_file(
+    run, model, files, tmp_path, monkeypatch, command
+):
+    out = write(tmp_path / "out.png", b"old")
+    before = everything_in(tmp_path)
+    monkeypatch.setattr(os, "fsync", FullDisk(room=0))
+    arguments = {
+        "translate": ["the cat", "--output", out],
+        "evaluate": [
+            *("--source", files[0], "--target", files[1]),
+            *("--split", "test", "--n-bootstrap", 0, "--output", out),
+        ],
+        "attention": ["the cat", "--out", out],
+    }
+    code, _, err = run(command, "--model", model, *arguments[command])
+    assert code == 2
+    assert len(err) == 1
+    assert str(out) in err[0]
+    assert "No space left" in err[0]
+    assert everything_in(tmp_path) == before
+
+
+def test_a_disk_that_fills_at_any_write_of_training(
+    run, files, tmp_path, monkeypatch
+):
+    room, code = 0, 2
+    while code == 2:
+        folder = tmp_path / f"model{room}"
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", FullDisk(room))
+            code, _, err = run(
+                *("train", "--source", files[0], "--target", files[1]),
+                *("--out", folder, *TINY),
+            )
+        assert not list(folder.glob(".*"))
+        if code == 2:
+            assert [line[:6] for line in err].count("Error:") == 1
+            assert err[-1].startswith("Error: ")
+            assert "No space left" in err[-1]
+            if (folder / "model.safetensors").exists():
+                Translator.load(folder)  # whole, though not the last
+        room += 1
+    assert code == 0
+    assert room > 6  # two tokenizer or config files, weights and state
+
+
+@pytest.mark.parametrize("command", ["translate", "train"])
+def test_ctrl_c_is_130_without_a_traceback(
+    run, model, files, tmp_path, monkeypatch, command
+):
+    def interrupt(*arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Translator, "load", interrupt)
+    monkeypatch.setattr("minitransformer.recipes.Trainer", interrupt)
+    arguments = {
+        "translate": ["the cat", "--model", model, "--output", tmp_path / "o"],
+        "train": [
+            *("--source", files[0], "--target", files[1]),
+            *("--out", tmp_path / "m", *TINY),
+        ],
+    }
+    code, out, err = run(command, *arguments[command])
+    assert (code, out, err) == (130, "", [])
+    assert not (tmp_path / "o").exists()
+
+
+def test_our_own_mistakes_keep_their_traceback(run, model, monkeypatch):
+    def broken(*arguments, **named):
+        raise ZeroDivisionError("a bug of ours")
+
+    monkeypatch.setattr(Translator, "load", broken)
+    with pytest.raises(ZeroDivisionError):
+        run("translate", "the cat", "--model", model)

@@ -1,0 +1,90 @@
+"""A module imports only from floors below its own, and importing is cheap."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "minitransformer"
+# Ground floor first. Modules on one floor do not know each other.
+FLOORS = [
+    {"errors"},
+    {"dropout", "files", "loss"},
+    {"attention", "feed_forward", "masks", "positions", "residual"},
+    {"config"},
+    {"layers"},
+    {"model"},
+    {"probes", "recording"},
+    {"pairs", "story_french", "story_tables", "text"},
+    {"downloads", "story_lexicon"},
+    {"multi30k", "storybook", "tatoeba"},
+    {"own_files"},
+    {"corpora"},
+    {"checkpoints", "data"},
+    {"decoding", "evaluation", "training"},
+    {"recipes", "translator"},
+    {"viz"},
+    {"cli"},
+    {"__main__"},
+]
+HEIGHT = {
+    module: height for height, floor in enumerate(FLOORS) for module in floor
+}
+# `import minitransformer` must not load these: they are slow to load, and a
+# reader of the early chapters has no use for them.
+HEAVY = {
+    "matplotlib",
+    "opencc",
+    "pooch",
+    "sacrebleu",
+    "tokenizers",
+    "typer",
+}
+
+
+def imports(source):
+    """Name the modules of the package that a source imports, anywhere."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "a relative import"
+            if node.module == "minitransformer":
+                found |= {alias.name for alias in node.names}
+            elif (node.module or "").startswith("minitransformer."):
+                found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+            found |= {
+                n[1] for n in names if n[0] == "minitransformer" and n[1:]
+            }
+    return found
+
+
+def test_every_module_has_a_floor():
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    assert modules == HEIGHT.keys()
+
+
+@pytest.mark.parametrize("module", HEIGHT)
+def test_imports_point_down(module):
+    below = imports((PACKAGE / f"{module}.py").read_text("utf-8"))
+    assert [m for m in below if HEIGHT[m] >= HEIGHT[module]] == []
+
+
+def test_imports_inside_functions_are_seen():
+    source = "def f():\n    from minitransformer.cli import main\n"
+    source += "import minitransformer.viz\nfrom minitransformer import text"
+    assert imports(source) == {"cli", "viz", "text"}
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, minitransformer; print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=True,
+        encoding="utf-8",
+    )
+    assert HEAVY & set(result.stdout.split()) == set()
