@@ -1,11 +1,15 @@
 """A small, tested encoder-decoder Transformer to learn from."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from minitransformer.attention import (
     MultiHeadAttention,
     SelfAttention,
     scaled_dot_product_attention,
 )
 from minitransformer.config import TransformerConfig
+from minitransformer.decoding import beam_search, greedy_decode
 from minitransformer.errors import UserError
 from minitransformer.feed_forward import FeedForward
 from minitransformer.layers import DecoderLayer, EncoderLayer
@@ -18,6 +22,12 @@ from minitransformer.positions import (
 )
 from minitransformer.recording import recorded_attention
 from minitransformer.residual import AddNorm, LayerNorm, layer_norm
+
+if TYPE_CHECKING:
+    from minitransformer.corpora import corpus_names, load_corpus
+    from minitransformer.text import Tokenizer
+    from minitransformer.training import TrainingOptions
+    from minitransformer.translator import Translator
 
 __version__ = "0.1.0"
 
@@ -32,13 +42,35 @@ __all__ = [
     "MultiHeadAttention",
     "SelfAttention",
     "SinusoidalPositions",
+    "Tokenizer",
+    "TrainingOptions",
     "Transformer",
     "TransformerConfig",
+    "Translator",
     "UserError",
+    "beam_search",
     "causal_mask",
+    "corpus_names",
+    "greedy_decode",
     "layer_norm",
+    "load_corpus",
     "padding_mask",
     "recorded_attention",
     "scaled_dot_product_attention",
     "sinusoidal_positions",
 ]
+
+# These need more than torch: their modules are loaded when first asked for.
+_HOMES = {
+    "Tokenizer": "text",
+    "TrainingOptions": "training",
+    "Translator": "translator",
+    "corpus_names": "corpora",
+    "load_corpus": "corpora",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -40,8 +40,8 @@ def scaled_dot_product_attention(
         rows sum to one (before dropout).
 
     Raises:
-        UserError: If the mask is not boolean or does not fit, or the widths
-            of query and key differ.
+        UserError: If the mask is not boolean or does not fit, the widths of
+            query and key differ, or the lengths of key and value.
 
     >>> query = torch.tensor([[1.0, 0.0]])
     >>> key = value = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -49,7 +49,7 @@ def scaled_dot_product_attention(
     >>> weights
     tensor([[0.6698, 0.3302]])
     """
-    check_attention(query, key, mask)
+    check_attention(query, key, value, mask)
     scores = query @ key.mT / math.sqrt(query.shape[-1])  # (..., T, S)
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
@@ -59,12 +59,19 @@ def scaled_dot_product_attention(
     return dropout(weights, dropout_p) @ value, weights
 
 
-def check_attention(query: Tensor, key: Tensor, mask: Tensor | None) -> None:
+def check_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> None:
     """Raise a ``UserError`` that says which shape or dtype does not fit."""
     if query.shape[-1] != key.shape[-1]:
         raise UserError(
             f"query is {query.shape[-1]} wide and key {key.shape[-1]}: their"
             " last dimensions must be equal."
+        )
+    if key.shape[-2] != value.shape[-2]:
+        raise UserError(
+            f"There are {key.shape[-2]} keys and {value.shape[-2]} values:"
+            " every key needs one value."
         )
     if mask is None:
         return
@@ -109,10 +116,14 @@ class SelfAttention(nn.Module):
 
         Args:
             x: ``(B, T, d_in)``.
-            mask: As in `scaled_dot_product_attention`, ``(B, T, T)``.
+            mask: Boolean, broadcastable to ``(B, T, T)``; ``True`` = may
+                attend.
 
         Returns:
             ``(B, T, d_v)``.
+
+        Raises:
+            UserError: If the mask does not fit.
         """
         q = self.w_q(x)  # (B, T, d_k)
         k = self.w_k(x)  # (B, T, d_k)
@@ -125,7 +136,8 @@ class MultiHeadAttention(nn.Module):
     """Attend with several independent heads, then mix their outputs.
 
     One projection makes the queries of all heads at once; splitting its last
-    dimension is what separates the heads (Vaswani et al., 2017, 3.2.2).
+    dimension is what separates the heads (Vaswani et al., 2017, 3.2.2). A
+    sentence alone, without the dimension ``B``, will do as well.
 
     Args:
         d_model: Width ``D`` of inputs and output.
@@ -215,16 +227,20 @@ class MultiHeadAttention(nn.Module):
 
         Returns:
             ``(B, T, D)``.
+
+        Raises:
+            UserError: As in `forward`.
         """
         q = self.split_heads(self.w_q(query))  # (B, H, T, d_k)
-        if causal and q.shape[2] != k.shape[2]:
+        if causal and q.shape[-2] != k.shape[-2]:
             raise UserError(
-                f"causal=True needs as many queries as keys, not {q.shape[2]}"
-                f" and {k.shape[2]}: pass a mask instead."
+                f"causal=True needs as many queries as keys, not {q.shape[-2]}"
+                f" and {k.shape[-2]}: pass a mask instead."
             )
         heads = self.attend(q, k, v, mask, causal)  # (B, H, T, d_k)
-        merged = heads.transpose(1, 2).flatten(2)  # (B, T, D)
-        return self.w_o(merged)
+        merged = heads.transpose(-3, -2).flatten(-2)  # (B, T, D)
+        output: Tensor = self.w_o(merged)  # (B, T, D)
+        return output
 
     def attend(
         self,
@@ -237,7 +253,7 @@ class MultiHeadAttention(nn.Module):
         """Attend in every head, by the formula or by torch's fused kernel.
 
         Both give the same output and gradient; which one runs is a matter of
-        speed and memory alone.
+        speed and memory alone. (While training, each drops other weights.)
 
         Args:
             q: ``(B, H, T, d_k)``.
@@ -249,13 +265,13 @@ class MultiHeadAttention(nn.Module):
         Returns:
             ``(B, H, T, d_k)``.
         """
-        check_attention(q, k, mask)
-        T, S = q.shape[2], k.shape[2]
+        check_attention(q, k, v, mask)
+        T, S = q.shape[-2], k.shape[-2]
         dropout_p = self.dropout if self.training else 0.0
         if q.device.type != "cpu" or T * S > SHORT:
-            if mask is not None:
-                mask = join_causal(mask, T, causal)
-                causal = False
+            if mask is not None:  # the kernel takes a mask or is_causal
+                mask = torch.atleast_2d(mask)  # type: ignore[no-untyped-call]
+                mask, causal = join_causal(mask, T, causal), False
             return F.scaled_dot_product_attention(
                 q, k, v, mask, dropout_p, is_causal=causal
             )
@@ -264,7 +280,8 @@ class MultiHeadAttention(nn.Module):
 
     def split_heads(self, x: Tensor) -> Tensor:
         """Turn ``(B, T, D)`` into ``(B, H, T, d_k)``."""
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        heads = torch.unflatten(x, -1, (self.num_heads, -1))  # (B, T, H, d_k)
+        return heads.transpose(-3, -2)
 
 
 def join_causal(

@@ -294,9 +294,10 @@ def train(
                 " leave out --resume to begin anew."
             )
         found, origin = _resumed_corpus(resume)
-        train_translator(
-            found, resume, resume=True, device=device, origin=origin
-        )
+        with _resumable(resume):
+            train_translator(
+                found, resume, resume=True, device=device, origin=origin
+            )
         return
     if out is None:
         raise UserError("The model needs a place: give a folder with --out.")
@@ -308,7 +309,23 @@ def train(
         options=replace(recipe.options, **options),
         **vocabularies,
     )
-    train_translator(found, out, recipe, device=device, origin=origin)
+    with _resumable(out):
+        train_translator(found, out, recipe, device=device, origin=origin)
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """Tell whoever stops a run how it can go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (folder / "last.safetensors").exists():
+            print(
+                "Stopped; it goes on from the last checkpoint with"
+                f" `minitransformer train --resume {folder}`.",
+                file=sys.stderr,
+            )
+        raise
 
 
 def _given(**options: Any) -> dict[str, Any]:

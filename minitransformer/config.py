@@ -47,11 +47,13 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type in ("int", int) and (
-                type(value) is not int or value < 1
-            ):
+            if field.type is int and (type(value) is not int or value < 1):
                 raise UserError(
                     f"{field.name}={value!r} must be a whole number from 1 up."
+                )
+            if field.type is bool and type(value) is not bool:
+                raise UserError(
+                    f"{field.name}={value!r} must be True or False."
                 )
         target_size = self.target_vocab_size
         if target_size is not None and (
@@ -67,9 +69,10 @@ class TransformerConfig:
                 f" num_heads={self.num_heads}: choose a width that is a"
                 " multiple of the heads."
             )
-        if not 0 <= self.dropout < 1:
+        if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
             raise UserError(
-                f"dropout={self.dropout} must be at least 0 and below 1."
+                f"dropout={self.dropout!r} must be a number from 0 up to below"
+                " 1."
             )
         if self.positions not in ("sinusoidal", "learned"):
             raise UserError(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from minitransformer import multi30k, tatoeba
+from minitransformer import multi30k, storybook, tatoeba
 from minitransformer.errors import UserError
 from minitransformer.multi30k import load_multi30k
 from minitransformer.own_files import files_corpus, tsv_corpus
@@ -23,6 +23,10 @@ __all__ = [
     "load_corpus",
     "tsv_corpus",
 ]
+
+
+STORYBOOK_LICENCE = "MIT"
+STORYBOOK_CREDITS = "Made by minitransformer's own grammar."
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,6 @@ class CorpusInfo:
 
 def _load_storybook(data_dir: Path | None) -> Corpus:
     """Make the corpus of our own grammar; it needs no folder."""
-    from minitransformer import storybook
-
     return Corpus(
         "storybook",
         "en",
@@ -67,10 +69,6 @@ def _load_storybook(data_dir: Path | None) -> Corpus:
         STORYBOOK_LICENCE,
         STORYBOOK_CREDITS,
     )
-
-
-STORYBOOK_LICENCE = "MIT"
-STORYBOOK_CREDITS = "Made by minitransformer's own grammar."
 
 
 def _tatoeba_info(source: str, target: str) -> CorpusInfo:
@@ -108,7 +106,7 @@ CORPORA = {
             "storybook",
             "en",
             "fr",
-            0,
+            60_000,
             "stories from our own grammar",
             "comes with minitransformer",
             STORYBOOK_LICENCE,

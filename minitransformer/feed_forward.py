@@ -25,4 +25,5 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x (..., D)`` to ``(..., D)``, token by token."""
         inner = self.linear1(x).relu()  # (..., d_ff)
-        return self.linear2(self.dropout(inner))
+        output: Tensor = self.linear2(self.dropout(inner))  # (..., D)
+        return output

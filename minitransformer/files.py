@@ -2,11 +2,11 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from minitransformer.errors import UserError
 
@@ -46,15 +46,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
         if path.is_dir():
             raise IsADirectoryError(None, "it is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=".part", dir=path.parent
-        )
-        os.close(handle)
-        temporary = Path(name)
+        temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+        temporary.touch(exist_ok=False)  # as readable as any new file
         yield temporary
-        _flush(temporary)
+        _flush(temporary, os.O_RDWR)
         os.replace(temporary, path)
-        _flush(path.parent)  # the new name itself
+        with suppress(OSError):  # not every system can flush a folder
+            _flush(path.parent, os.O_RDONLY)  # the new name itself
     except OSError as error:
         raise UserError(
             f"{path} can't be written ({error.strerror or error}): make room"
@@ -65,11 +63,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _flush(path: Path) -> None:
+def _flush(path: Path, flags: int) -> None:
     """Ask the system to put a file, or a folder's names, on the disk."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows can't flush a folder
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     finally:

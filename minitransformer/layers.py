@@ -47,7 +47,8 @@ class EncoderLayer(nn.Module):
             ``(B, S, D)``.
         """
         x = self.add_norm1(x, lambda x: self.self_attention(x, x, x, mask))
-        return self.add_norm2(x, self.feed_forward)
+        x = self.add_norm2(x, self.feed_forward)
+        return x
 
 
 @dataclass
@@ -122,7 +123,8 @@ class DecoderLayer(nn.Module):
         x = self.add_norm2(
             x, lambda x: self.cross_attention(x, memory, memory, memory_mask)
         )
-        return self.add_norm3(x, self.feed_forward)
+        x = self.add_norm3(x, self.feed_forward)
+        return x
 
     def start(self, memory: Tensor) -> LayerState:
         """Prepare for decoding step by step from ``memory (B, S, D)``."""
@@ -162,4 +164,5 @@ class DecoderLayer(nn.Module):
 
         x = self.add_norm1(x, look_back)
         x = self.add_norm2(x, look_at_source)
-        return self.add_norm3(x, self.feed_forward)
+        x = self.add_norm3(x, self.feed_forward)
+        return x

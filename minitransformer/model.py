@@ -1,7 +1,9 @@
 """The encoder-decoder Transformer (Vaswani et al., 2017, figure 1)."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,8 @@ from minitransformer.layers import DecoderLayer, EncoderLayer, LayerState
 from minitransformer.masks import padding_mask
 from minitransformer.positions import LearnedPositions, SinusoidalPositions
 from minitransformer.residual import LayerNorm
+
+POSITIONS = {"sinusoidal": SinusoidalPositions, "learned": LearnedPositions}
 
 
 @dataclass
@@ -68,10 +72,7 @@ class Transformer(nn.Module):
             if config.target_vocab_size or not config.tie_embeddings
             else self.source_embedding
         )
-        kind = {
-            "sinusoidal": SinusoidalPositions,
-            "learned": LearnedPositions,
-        }[config.positions]
+        kind = POSITIONS[config.positions]
         self.source_positions = kind(config.d_model, config.max_len)
         self.target_positions = kind(config.d_model, config.max_len)
         self.dropout = Dropout(config.dropout)
@@ -84,10 +85,9 @@ class Transformer(nn.Module):
             for _ in range(config.num_decoder_layers)
         )
         # Pre-norm leaves the last sum unnormalised; post-norm does not.
-        self.encoder_norm, self.decoder_norm = (
-            LayerNorm(config.d_model) if config.norm_first else nn.Identity()
-            for _ in range(2)
-        )
+        last_norm = LayerNorm if config.norm_first else nn.Identity
+        self.encoder_norm = last_norm(config.d_model)
+        self.decoder_norm = last_norm(config.d_model)
         self.output = nn.Linear(
             config.d_model, config.output_vocab_size, bias=False
         )
@@ -132,6 +132,9 @@ class Transformer(nn.Module):
 
         Returns:
             The memory, ``(B, S, D)``.
+
+        Raises:
+            UserError: As in `forward`.
         """
         check_ids("source", source, self.config.source_vocab_size)
         mask = padding_mask(source, PAD_ID)  # (B, 1, 1, S)
@@ -139,7 +142,8 @@ class Transformer(nn.Module):
         x = self.dropout(self.source_positions(x))
         for layer in self.encoder:
             x = layer(x, mask)
-        return self.encoder_norm(x)
+        memory: Tensor = self.encoder_norm(x)  # (B, S, D)
+        return memory
 
     def decode(self, target: Tensor, memory: Tensor, source: Tensor) -> Tensor:
         """Score what follows each target token.
@@ -154,8 +158,13 @@ class Transformer(nn.Module):
 
         Returns:
             Logits ``(B, T, V)``.
+
+        Raises:
+            UserError: As in `forward`.
         """
-        return self.output(self.decode_hidden(target, memory, source))
+        hidden = self.decode_hidden(target, memory, source)  # (B, T, D)
+        logits: Tensor = self.output(hidden)  # (B, T, V)
+        return logits
 
     def decode_hidden(
         self, target: Tensor, memory: Tensor, source: Tensor
@@ -164,6 +173,9 @@ class Transformer(nn.Module):
 
         Returns:
             ``(B, T, D)``; a loss may then skip the padding's logits.
+
+        Raises:
+            UserError: As in `forward`.
         """
         check_ids("target", target, self.config.output_vocab_size)
         mask = padding_mask(source, PAD_ID)  # (B, 1, 1, S)
@@ -171,7 +183,8 @@ class Transformer(nn.Module):
         x = self.dropout(self.target_positions(x))
         for layer in self.decoder:
             x = layer(x, memory, mask)
-        return self.decoder_norm(x)
+        hidden: Tensor = self.decoder_norm(x)  # (B, T, D)
+        return hidden
 
     def start(self, source: Tensor) -> DecodingState:
         """Read the source and prepare to decode step by step.
@@ -182,9 +195,12 @@ class Transformer(nn.Module):
         Returns:
             A state for `step`, which keeps every layer's keys and values so
             that no token is projected twice.
+
+        Raises:
+            UserError: As in `forward`.
         """
         memory = self.encode(source)
-        layers = [layer.start(memory) for layer in self.decoder]
+        layers = [layer.start(memory) for layer in self._decoder_layers]
         return DecodingState(0, padding_mask(source, PAD_ID), layers)
 
     def step(self, tokens: Tensor, state: DecodingState) -> Tensor:
@@ -196,14 +212,25 @@ class Transformer(nn.Module):
 
         Returns:
             Logits ``(B, V)``, those of the last row of `decode`.
+
+        Raises:
+            UserError: As in `forward`.
         """
+        tokens = tokens[:, None]  # (B, 1)
         check_ids("target", tokens, self.config.output_vocab_size)
-        x = self._embed(self.target_embedding(tokens[:, None]))  # (B, 1, D)
+        x = self._embed(self.target_embedding(tokens))  # (B, 1, D)
         x = self.dropout(self.target_positions(x, state.position))
-        for layer, memory in zip(self.decoder, state.layers, strict=True):
-            x = layer.step(x, memory, state.source_mask)
+        layers = zip(self._decoder_layers, state.layers, strict=True)
+        for layer, layer_state in layers:
+            x = layer.step(x, layer_state, state.source_mask)
         state.position += 1
-        return self.output(self.decoder_norm(x[:, 0]))
+        logits: Tensor = self.output(self.decoder_norm(x[:, 0]))  # (B, V)
+        return logits
+
+    @property
+    def _decoder_layers(self) -> Iterable[DecoderLayer]:
+        """The decoder, with the type that a ``ModuleList`` forgets."""
+        return cast(Iterable[DecoderLayer], self.decoder)
 
     def _embed(self, embedded: Tensor) -> Tensor:
         """Scale embeddings by √D (Vaswani et al., 2017, section 3.4)."""
@@ -211,13 +238,18 @@ class Transformer(nn.Module):
 
 
 def check_ids(name: str, ids: Tensor, vocab_size: int) -> None:
-    """Raise a ``UserError`` unless all ids are in ``range(vocab_size)``.
+    """Raise a ``UserError`` unless ``ids (B, S)`` fit the vocabulary.
 
     On a GPU the check would make the host wait, and the kernel checks anyway.
     """
     if ids.dtype not in (torch.int64, torch.int32):
         raise UserError(
             f"The {name} ids are {ids.dtype}: pass whole numbers, torch.int64."
+        )
+    if ids.ndim != 2:
+        raise UserError(
+            f"The {name} ids have shape {tuple(ids.shape)}: pass a batch, one"
+            " row a sentence."
         )
     if ids.device.type == "cpu" and ids.numel():
         low, high = int(ids.min()), int(ids.max())

@@ -1,7 +1,5 @@
 """Where a token stands: sinusoidal and learned positions."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -12,22 +10,23 @@ def sinusoidal_positions(max_len: int, d_model: int) -> Tensor:
     """Give each position a fixed pattern of sines and cosines.
 
     Feature ``2i`` is ``sin(t / 10000^(2i / D))`` and feature ``2i + 1`` the
-    cosine of the same angle (Vaswani et al., 2017, section 3.5).
+    cosine of the same angle (Vaswani et al., 2017, section 3.5). They are
+    worked out in double precision and rounded once.
 
     Args:
         max_len: Number of positions ``T``.
         d_model: Width ``D``.
 
     Returns:
-        ``(T, D)``, each feature between -1 and 1.
+        ``(T, D)`` in torch's default dtype, each feature between -1 and 1.
 
     >>> sinusoidal_positions(2, 4)
     tensor([[0.0000, 1.0000, 0.0000, 1.0000],
             [0.8415, 0.5403, 0.0100, 0.9999]])
     """
-    position = torch.arange(max_len)[:, None]  # (T, 1)
-    even = torch.arange(0, d_model, 2)
-    angle = position * torch.exp(even * (-math.log(10_000) / d_model))
+    position = torch.arange(max_len, dtype=torch.float64)[:, None]  # (T, 1)
+    even = torch.arange(0, d_model, 2, dtype=torch.float64)
+    angle = position / 10_000 ** (even / d_model)
     table = torch.zeros(max_len, d_model)  # (T, D)
     table[:, 0::2] = angle.sin()
     table[:, 1::2] = angle.cos()[:, : d_model // 2]
@@ -35,7 +34,11 @@ def sinusoidal_positions(max_len: int, d_model: int) -> Tensor:
 
 
 class Positions(nn.Module):
-    """Add row ``t`` of a table to token ``t``."""
+    """Add row ``t`` of a table to token ``t``.
+
+    Attributes:
+        table: ``(max_len, D)``.
+    """
 
     table: Tensor
 
@@ -52,11 +55,11 @@ class Positions(nn.Module):
         Raises:
             UserError: If a position lies past the end of the table.
         """
-        end = start + x.shape[1]
-        if end > len(self.table):
+        end, max_len = start + x.shape[1], len(self.table)
+        if end > max_len:
             raise UserError(
-                f"A sequence of {end} tokens is over max_len={len(self.table)}:"
-                " shorten it, or build the model with a larger max_len."
+                f"A sequence of {end} tokens is over {max_len=}: shorten it,"
+                " or build the model with a larger max_len."
             )
         return x + self.table[start:end]
 

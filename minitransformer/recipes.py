@@ -56,10 +56,16 @@ _MULTI30K = Recipe(
 )
 RECIPES = {
     "storybook": Recipe(
-        sizes={**_SMALL, "dropout": 0.1, "max_len": 128},
+        sizes={
+            **_SMALL,
+            "num_encoder_layers": 3,
+            "num_decoder_layers": 3,
+            "dropout": 0.1,
+            "max_len": 128,
+        },
         vocab_size=2_000,
         options=TrainingOptions(
-            updates=5_000,
+            updates=3_600,
             batch_tokens=2_048,
             learning_rate=2e-3,
             label_smoothing=0.0,

@@ -1,9 +1,9 @@
 """Watch what a model attends to, without changing its code."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from unittest.mock import patch
 
+import torch
 from torch import Tensor, nn
 
 from minitransformer.attention import (
@@ -12,13 +12,16 @@ from minitransformer.attention import (
     scaled_dot_product_attention,
 )
 
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None, bool], Tensor]
+
 
 @contextmanager
 def recorded_attention(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Keep the attention weights of every layer while the block runs.
 
-    Inside the block each `MultiHeadAttention` of ``model`` uses the readable
-    formula, which shows its weights; the fused kernel does not.
+    The fused kernel never shows its weights, so the readable formula works
+    them out a second time. The model itself computes as ever: watching it
+    changes no number, and draws none.
 
     Args:
         model: Any module that holds `MultiHeadAttention` layers.
@@ -27,36 +30,48 @@ def recorded_attention(model: nn.Module) -> Iterator[dict[str, Tensor]]:
         A dictionary that fills up: the layer's name, such as
         ``"decoder.0.cross_attention"``, to the weights of its last call,
         ``(B, H, T, S)``, before dropout.
+
+    >>> attention = MultiHeadAttention(d_model=4, num_heads=2)
+    >>> x = torch.randn(1, 3, 4)
+    >>> with recorded_attention(nn.ModuleDict({"mine": attention})) as maps:
+    ...     output = attention(x, x, x, causal=True)
+    >>> maps["mine"].shape
+    torch.Size([1, 2, 3, 3])
     """
     maps: dict[str, Tensor] = {}
     with ExitStack() as stack:
         for name, module in model.named_modules():
             if isinstance(module, MultiHeadAttention):
-                recorder = _Recorder(name, module, maps)
-                stack.enter_context(patch.object(module, "attend", recorder))
+                stack.enter_context(_watched(module, name, maps))
         yield maps
 
 
-class _Recorder:
-    """Stands in for `MultiHeadAttention.attend`."""
+@contextmanager
+def _watched(
+    module: MultiHeadAttention, name: str, maps: dict[str, Tensor]
+) -> Iterator[None]:
+    """Put a watcher before ``module.attend``, and take it off again.
 
-    def __init__(
-        self, name: str, module: MultiHeadAttention, maps: dict[str, Tensor]
-    ):
-        self.name, self.module, self.maps = name, module, maps
+    The watcher is an attribute of the module, which hides the method of its
+    class. It calls whatever was there before, so watchers may be nested.
+    """
+    before: Attend = module.attend
+    had_one = "attend" in vars(module)
 
-    def __call__(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        mask: Tensor | None,
-        causal: bool,
+    def watch(
+        q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
     ) -> Tensor:
-        dropout_p = self.module.dropout if self.module.training else 0.0
-        mask = join_causal(mask, q.shape[2], causal, q.device)
-        output, weights = scaled_dot_product_attention(
-            q, k, v, mask, dropout_p
-        )
-        self.maps[self.name] = weights.detach()
+        output = before(q, k, v, mask, causal)
+        with torch.no_grad():
+            seen = join_causal(mask, q.shape[-2], causal, q.device)
+            _, maps[name] = scaled_dot_product_attention(q, k, v, seen)
         return output
+
+    vars(module)["attend"] = watch
+    try:
+        yield
+    finally:
+        if had_one:
+            vars(module)["attend"] = before
+        else:
+            del vars(module)["attend"]

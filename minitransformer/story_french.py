@@ -12,7 +12,10 @@ VOWELS = frozenset("aeiouyàâéèêëîïôùûœ")
 # An h that blocks elision ("le hibou", not "l'hibou") cannot be heard from
 # the spelling, so the storybook's few are listed.
 ASPIRATED = frozenset(
-    "hibou hiboux haut haute hauts hautes haricot haricots huit".split()
+    [
+        *("hibou", "hiboux", "haut", "haute", "hauts", "hautes"),
+        *("haricot", "haricots", "huit"),
+    ]
 )
 
 CONTRACTIONS = {

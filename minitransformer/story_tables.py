@@ -386,7 +386,7 @@ top_heavy: vase lamp mirror clock painting drum computer bowl teapot jug
 held_by: shelf table stool bench piano
 """
 
-# English | French masculine and feminine (or one word for both) | flags | suits
+# English | French masculine and feminine (or one for both) | flags | suits
 # flags: b before its noun, a only as attribute, p only as predicate,
 # h "avoir" + noun, f fixed form, g gradable ("too", "very"),
 # r regular comparative with the form given ("bigger"), else "more".
@@ -480,7 +480,7 @@ yellow | jaune | - | clothes flower rose bird duck wall door car bus taxi \
  bicycle cup bowl pencil lemon apple box umbrella boat
 grey | gris | - | clothes vehicle wall stone cat horse donkey mouse rabbit \
  wolf goose elephant carpet sofa roof
-brown | marron marron | f | horse dog cow bear hen rabbit goat shoe boot \
+brown | marron | f | horse dog cow bear hen rabbit goat shoe boot \
  jacket coat bag suitcase table chair hat glove
 pink | rose | - | dress skirt shirt hat scarf sweater flower pig wall cup \
  blanket bicycle sock umbrella glove
@@ -637,11 +637,6 @@ Italian | italien italienne | - | job text film song car wine cheese ham \
 RESULTS_TABLE = """
 must replaced remplacé | breakable
 must repaired réparé | lamp mirror clock vase
-must hidden caché | meal
-must found retrouvé | lost
-can sold vendu | repairable clothes
-can used utilisé | vehicle bicycle computer phone camera lamp piano guitar clock
-can worn porté | clothes
 """
 # Verbs: English forms | French verb and link | suits. "=" opens the forms of
 # an irregular French verb; "!" marks a state (its past is the imperfect).

@@ -113,9 +113,10 @@ def test_every_exercise_has_one_hidden_solution(stem):
 
 @pytest.mark.parametrize(("stem", "cell"), CODE)
 def test_solutions_are_folded_in_the_book_and_in_colab(stem, cell):
-    is_solution = cell.source.startswith("# @title Solution ")
-    assert is_solution == ("hide-cell" in tags(cell))
-    assert is_solution == cell.metadata.get("jupyter", {}).get(
+    hidden = "hide-cell" in tags(cell)
+    assert hidden or not cell.source.startswith("# @title ")
+    assert not hidden or cell.source.startswith("# @title ")
+    assert hidden == cell.metadata.get("jupyter", {}).get(
         "source_hidden", False
     )
 
@@ -137,6 +138,16 @@ def test_every_figure_has_a_text_for_those_who_do_not_see_it(stem, cell):
 def test_no_cell_measures_time_or_uses_magic(stem, cell):
     bad = re.compile(r"^\s*[%!]|perf_counter|\btimeit\b|^import time", re.M)
     assert bad.search(cell.source) is None
+
+
+@pytest.mark.parametrize("name", ["README.md", "book/index.md"])
+def test_the_example_on_a_front_page_runs(name):
+    text = (nb.ROOT / name).read_text("utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
+    names = {}
+    exec(example, names)
+    result = names.get("output", names.get("logits"))
+    assert result.isfinite().all()
 
 
 def test_the_repository_and_the_version_are_the_same_everywhere():

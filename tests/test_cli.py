@@ -1,15 +1,19 @@
 """The commands, and that bad input ends in one line and leaves no trace."""
 
 import errno
+import gzip
 import io
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+import typer
 
 from minitransformer import cli
 from minitransformer.translator import Translator
@@ -79,7 +83,6 @@ def test_help_says_what_it_does_and_shows_examples(run, command):
     assert examples
     assert all(command in line for line in examples)
     assert all(len(line) < 80 for line in out.splitlines())
-    # Each option is described, and its words stand in one piece.
     assert "Examples:" in lines
 
 
@@ -244,6 +247,33 @@ def test_evaluation_prints_and_writes_scores(run, model, files, tmp_path):
         s["of"]: s["value"] for s in facts["scores"] if s["name"] == "BLEU"
     }
     assert bleu["dictionary"] > bleu["copy"]
+
+
+def test_the_storybook_scores_pronouns_and_alignment(run, model, monkeypatch):
+    from minitransformer import storybook
+
+    source = "the boy is tired because it is red."
+    target = "le garçon est fatigué parce qu'il est rouge."
+    where = storybook.words(source).index("it")
+    there = storybook.words(target).index("il")
+    pronoun = storybook.Pronoun(where, there, 1, 1, "m")
+    pair = storybook.StoryPair(
+        source, target, "ours", ((0, 0), (1, 1), (2, 2), (3, 3)), (pronoun,)
+    )
+    names = ("train", "valid", "test", "compositional")
+    monkeypatch.setattr(
+        *(storybook, "splits", lambda: {name: [pair] * 3 for name in names}),
+        raising=False,
+    )
+    code, out, err = run(
+        *("evaluate", "--model", model, "--corpus", "storybook"),
+        *("--split", "compositional", "--n-bootstrap", 0, "--baselines"),
+    )
+    assert (code, err) == (0, [])
+    systems = ["model", "copy", "dictionary"]
+    assert re.findall(r"^(\w+): pronouns", out, re.M) == systems
+    assert "copy: pronouns 0.0" in out
+    assert re.search(r"model: AER .*n:3\|decoder\.\d\.cross_att", out)
 
 
 # Attention ---
@@ -573,6 +603,45 @@ def test_bad_bytes_on_a_pipe(run, model, monkeypatch):
 # When the machine fails ---
 
 
+@pytest.fixture
+def nothing_kept(monkeypatch, tmp_path):
+    """Take away what was downloaded before, and the network."""
+
+    def offline(*arguments, **named):
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", offline)
+    monkeypatch.setenv("MINITRANSFORMER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("MINITRANSFORMER_DATA", raising=False)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.mark.usefixtures("nothing_kept")
+def test_no_network_is_one_line(run, tmp_path):
+    out = tmp_path / "model"
+    code, _, err = run("train", "--corpus", "multi30k-en-de", "--out", out)
+    assert code == 2
+    assert len(err) == 1
+    assert "connect to the internet" in err[0]
+    assert everything_in(tmp_path) == {}
+
+
+@pytest.mark.usefixtures("nothing_kept")
+def test_a_file_with_another_hash_is_refused(run, tmp_path, monkeypatch):
+    folder = tmp_path / "data" / "multi30k"
+    folder.mkdir(parents=True)
+    write(folder / "train.en.gz", gzip.compress(b"not the captions\n"))
+    monkeypatch.setenv("MINITRANSFORMER_DATA", str(tmp_path / "data"))
+    out = tmp_path / "model"
+    code, _, err = run("train", "--corpus", "multi30k-en-de", "--out", out)
+    assert code == 2
+    assert len(err) == 1
+    assert "SHA-256" in err[0]
+    assert not out.exists()
+
+
 class FullDisk:
     """Let a number of writes reach the disk, and no more."""
 
@@ -653,6 +722,44 @@ def test_ctrl_c_is_130_without_a_traceback(
     code, out, err = run(command, *arguments[command])
     assert (code, out, err) == (130, "", [])
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, typer.Abort])
+def test_ctrl_c_is_130_in_every_version_of_typer(run, monkeypatch, stop):
+    def interrupted(**named):
+        raise stop
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    assert run("corpora") == (130, "", [])
+
+
+def test_a_stopped_run_goes_on_as_if_never_stopped(
+    run, files, tmp_path, monkeypatch
+):
+    from minitransformer.training import Trainer
+
+    arguments = ["train", "--source", files[0], "--target", files[1], *TINY]
+    run(*arguments, "--out", tmp_path / "whole")
+    update = Trainer.update
+
+    def interrupted(self, batches):
+        if self.updates == 1:
+            raise KeyboardInterrupt
+        return update(self, batches)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "update", interrupted)
+        code, _, err = run(*arguments, "--out", tmp_path / "stopped")
+    assert code == 130
+    assert f"train --resume {tmp_path / 'stopped'}" in err[-1]
+    code, _, _ = run(
+        "train", "--resume", tmp_path / "stopped", "--device", "cpu"
+    )
+    assert code == 0
+    whole = Translator.load(tmp_path / "whole").model.state_dict()
+    stopped = Translator.load(tmp_path / "stopped").model.state_dict()
+    assert whole.keys() == stopped.keys()
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
 
 
 def test_our_own_mistakes_keep_their_traceback(run, model, monkeypatch):

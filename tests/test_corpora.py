@@ -17,7 +17,7 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minitransformer import multi30k, own_files, tatoeba
+from minitransformer import downloads, multi30k, own_files, storybook, tatoeba
 from minitransformer.corpora import (
     CORPORA,
     Corpus,
@@ -52,6 +52,7 @@ ODD_ROWS = [
     ("我們看見馬。", "We can see the horse."),  # a second translation
     ("「馬」怎麼寫？", 'How does one write "馬"?'),  # mixed
     ("好。", "There are far too many words here for just one sign."),
+    ("我們看見馬、紅車和門。", "Yes."),  # too few
     ("我 們 看 見\u200b 馬。", "We see the horse."),  # repeated, once clean
     ("OK", "Fine."),  # no Chinese
 ]
@@ -179,9 +180,10 @@ def test_pairs_that_share_a_sentence_are_connected():
 
 
 def test_held_out_sources_are_unique_with_all_references():
-    texts = [("a", "x"), ("b", "y"), ("a", "z"), ("a", "x"), ("b", "y")]
-    splits = make_splits(texts, ["test", "train", "test", "test", "train"])
-    assert splits["test"] == [Pair("a", "x", ("x", "z"))]
+    held = [("a", "x"), ("c", "w"), ("a", "z"), ("a", "x")]
+    texts = [("b", "y"), *held, ("b", "y")]
+    splits = make_splits(texts, ["train", *["test"] * len(held), "train"])
+    assert splits["test"] == [Pair("a", "x", ("x", "z")), Pair("c", "w", ())]
     assert splits["test"][0].all_references == ("x", "z")
     assert splits["train"] == [Pair("b", "y")]
     assert splits["train"][0].all_references == ("y",)
@@ -264,7 +266,7 @@ def test_tatoeba_says_what_was_left_out(pip):
     rows = [tatoeba.Row(*row, "1", "2") for row in ROWS + ODD_ROWS]
     kept, dropped = tatoeba.clean(rows)
     assert len(kept) == len(ROWS) + 1
-    assert dropped == {"empty": 1, "mixed": 1, "uneven": 1, "repeated": 1}
+    assert dropped == {"empty": 1, "mixed": 1, "uneven": 2, "repeated": 1}
 
 
 def test_tatoeba_the_other_way_round(pip):
@@ -611,10 +613,15 @@ def test_names():
         assert info.credits
 
 
-def test_storybook():
+def test_storybook(monkeypatch):
+    small = storybook.splits(13, 2, 3, 1)
+    monkeypatch.setattr(storybook, "splits", lambda: small)
     corpus = load_corpus("storybook")
-    assert {"train", "valid", "test", "compositional"} == {*corpus.splits}
-    assert all(type(pair) is Pair for pair in corpus.splits["test"])
+    assert {*corpus.splits} == {"train", "valid", "test", "compositional"}
+    for name, stories in small.items():
+        assert corpus.splits[name] == [
+            Pair(story.source, story.target) for story in stories
+        ]
 
 
 def test_credits_of_any_corpus():
@@ -647,6 +654,17 @@ def test_names_and_files_do_not_mix(two_files):
         load_corpus("storybook", source=two_files[0])
     with pytest.raises(UserError, match="has no source"):
         load_corpus(target=two_files[0])
+
+
+def test_a_file_that_can_not_be_read(server, monkeypatch):
+    load_corpus("multi30k-en-de")
+
+    def refuse(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(downloads, "sha256_of", refuse)
+    with pytest.raises(UserError, match=r"can't be read \(Permission denied"):
+        load_corpus("multi30k-en-de")
 
 
 def test_a_data_folder_that_is_not_there(tmp_path):

@@ -61,6 +61,7 @@ def test_special_ids_are_those_of_the_config(tokenizer):
         ("L’homme", "▁L’‿ ▁homme"),
         ("don't I'm it's", "▁don 't ▁I 'm ▁it 's"),
         ("DON'T", "▁DON 'T"),
+        ("m'dame", "▁m'‿ ▁dame"),
         ("s'il n'est", "▁s'‿ ▁il ▁n'‿ ▁est"),
         ("dit-elle", "▁dit -‿ ▁elle"),
         ("14 x", "1 4 ▁x"),
@@ -205,6 +206,18 @@ def test_rare_characters_give_way():
     made = Tokenizer.train(lines, 50, max_characters=4)
     assert UNK_ID not in made.encode("四三二一")
     assert made.encode("五") == [UNK_ID]
+
+
+def test_a_pair_seen_once_is_not_merged():
+    made = Tokenizer.train(["ab cd ab"], 50)
+    assert names(made, "ab cd") == ["▁ab", "▁", "c", "d"]
+
+
+def test_marks_are_known_whatever_the_text():
+    made = Tokenizer.train(["小 小"], 50)
+    assert UNK_ID not in made.encode("小 小")
+    ids = made.encode("(a")  # both unknown, but not the marks between
+    assert [i == UNK_ID for i in ids] == [True, False, False, True]
 
 
 # Edges ---

@@ -48,6 +48,8 @@ PYTHON = {
         )
         for name in (
             "Callable",
+            "Collection",
+            "Generator",
             "Iterable",
             "Iterator",
             "Mapping",
@@ -55,6 +57,7 @@ PYTHON = {
             "Sequence",
         )
     },
+    "random.Random": ("py:class", "library/random.html#random.Random"),
     "typing.Any": ("py:data", "library/typing.html#typing.Any"),
 }
 

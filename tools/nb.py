@@ -135,9 +135,11 @@ def prepared(chapter: Path) -> Any:
         notebook.cells.insert(kinds.index("code"), setup)
     for cell in notebook.cells:
         if "hide-cell" in cell.metadata.get("tags", []):
+            # Colab shows what stands behind @title; so does the book.
+            lead = cell.source.split("\n")[0].removeprefix("# @title ")
             prompts = cell.metadata.setdefault("mystnb", {})
-            prompts.setdefault("code_prompt_show", "Show the solution")
-            prompts.setdefault("code_prompt_hide", "Hide the solution")
+            prompts.setdefault("code_prompt_show", f"Show: {lead}")
+            prompts.setdefault("code_prompt_hide", f"Hide: {lead}")
             cell.metadata["cellView"] = "form"
             cell.metadata["jupyter"] = {"source_hidden": True}
     return normalised(notebook)

@@ -134,11 +134,44 @@ def drop_live_code(
     ]
 
 
+def leave_figures_unnumbered(app: Sphinx, config: Any) -> None:
+    """Undo what an extension of Jupyter Book forces: one count for the book.
+
+    With an unnumbered table of contents chapter 9 would begin with figure 7.
+    """
+    config.numfig = False
+
+
+class PlainProperties:
+    """Keep napoleon away from properties whose docstring is plain text.
+
+    It takes "What it is: a number." for ``type: description``.
+    """
+
+    def __init__(self) -> None:
+        self.kept: dict[str, list[str]] = {}
+
+    def hide(self, _app, what, name, _obj, _options, lines) -> None:
+        """Take the docstring away before napoleon sees it."""
+        plain = not any(line.endswith(":") for line in lines)  # no section
+        if what == "property" and plain:
+            self.kept[name] = lines[:]
+            lines.clear()
+
+    def show(self, _app, _what, name, _obj, _options, lines) -> None:
+        """Put it back."""
+        lines[:] = self.kept.pop(name, lines)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register all of the above."""
     app.add_directive("claims", Claims)
     app.add_directive("faq", Faq)
+    app.connect("config-inited", leave_figures_unnumbered, priority=900)
     app.connect("doctree-read", anchor_claims)
     app.connect("doctree-read", mark_boxes)
+    properties = PlainProperties()
+    app.connect("autodoc-process-docstring", properties.hide, priority=400)
+    app.connect("autodoc-process-docstring", properties.show, priority=600)
     app.connect("html-page-context", drop_live_code, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,416 @@
+"""Training: it learns, it is exact, and a killed run goes on as if not."""
+
+import math
+import os
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from minitransformer import Transformer, TransformerConfig
+from minitransformer.checkpoints import load_tensors
+from minitransformer.config import BOS_ID, EOS_ID
+from minitransformer.corpora import Corpus, Pair
+from minitransformer.data import Example, make_batch
+from minitransformer.decoding import greedy_decode
+from minitransformer.errors import UserError
+from minitransformer.recipes import (
+    RECIPES,
+    Recipe,
+    choose_device,
+    recipe_for,
+    train_translator,
+)
+from minitransformer.training import (
+    Trainer,
+    TrainingOptions,
+    choose_precision,
+    rate_at,
+    translation_loss,
+)
+
+V = 13
+
+
+def build(dropout=0.0, **sizes):
+    config = TransformerConfig(
+        source_vocab_size=V,
+        **{
+            "d_model": 16,
+            "num_heads": 2,
+            "d_ff": 24,
+            "num_encoder_layers": 1,
+            "num_decoder_layers": 1,
+            "dropout": dropout,
+            "max_len": 20,
+            **sizes,
+        },
+    )
+    return Transformer(config)
+
+
+def backwards(number, seed=0):
+    """Make examples whose target is the source read backwards."""
+    rng = random.Random(seed)
+    examples = []
+    for _ in range(number):
+        ids = [rng.randrange(4, V) for _ in range(rng.randint(1, 5))]
+        examples.append(
+            Example([*ids, EOS_ID], [BOS_ID, *reversed(ids), EOS_ID])
+        )
+    return examples
+
+
+def options(**changes):
+    return TrainingOptions(
+        **{
+            "updates": 6,
+            "batch_tokens": 60,
+            "warmup": 2,
+            "validate_every": 3,
+            "precision": "fp32",
+            **changes,
+        }
+    )
+
+
+# By hand ---
+
+
+def test_schedules_rise_in_a_line_and_fall_as_named():
+    common = {"learning_rate": 0.8, "warmup": 4, "updates": 20}
+    linear = TrainingOptions(schedule="linear", **common)
+    assert [round(rate_at(u, linear), 3) for u in (0, 1, 3, 4, 12, 20)] == [
+        0.2,
+        0.4,
+        0.8,
+        0.8,
+        0.4,
+        0.0,
+    ]
+    root = TrainingOptions(schedule="inverse_sqrt", **common)
+    assert rate_at(3, root) == rate_at(3, linear) == 0.8
+    assert rate_at(15, root) == pytest.approx(0.8 * math.sqrt(4 / 16))
+    cosine = TrainingOptions(schedule="cosine", **common)
+    assert rate_at(8, cosine) == pytest.approx(
+        0.4 * (1 + math.cos(math.pi / 4))
+    )
+
+
+def test_a_loss_counts_real_labels_only():
+    model = build().eval()
+    examples = backwards(5)
+    together = translation_loss(model, make_batch(examples))
+    alone = sum(translation_loss(model, make_batch([one])) for one in examples)
+    assert_close(together, alone)
+
+
+def test_a_model_that_knows_nothing_pays_log_v():
+    model = build()
+    torch.nn.init.zeros_(model.output.weight)
+    batch = make_batch(backwards(5))
+    loss = translation_loss(model, batch, label_smoothing=0.1)
+    assert_close(loss.detach() / batch.num_tokens, torch.tensor(math.log(V)))
+
+
+# Properties ---
+
+
+def test_accumulated_batches_equal_one_big_batch():
+    examples = backwards(11)
+    batch = make_batch(examples)
+    parts = [make_batch(examples[:4]), make_batch(examples[4:])]
+    results = []
+    for batches in ([batch], parts):
+        torch.manual_seed(1)
+        model = build().double()
+        trainer = Trainer(model, examples, examples[:3], options())
+        loss, tokens = trainer.update(batches)
+        results.append((loss, tokens, dict(model.named_parameters())))
+    (loss, tokens, one), (loss2, tokens2, two) = results
+    assert tokens == tokens2 == batch.num_tokens
+    assert loss == pytest.approx(loss2, rel=1e-12)
+    for name, parameter in one.items():
+        assert_close(parameter, two[name], rtol=1e-9, atol=1e-9)
+
+
+def test_the_gradient_is_clipped():
+    seen = []
+    model = build()
+    trainer = Trainer(
+        model, backwards(9), backwards(3), options(clip=0.01, warmup=0)
+    )
+    trainer.optimizer.register_step_pre_hook(
+        lambda *_: seen.append(
+            torch.nn.utils.get_total_norm(
+                [p.grad for p in model.parameters() if p.grad is not None]
+            )
+        )
+    )
+    trainer.update([make_batch(backwards(9))])
+    assert_close(seen[0], torch.tensor(0.01), rtol=1e-3, atol=0)
+
+
+def test_only_matrices_decay():
+    trainer = Trainer(build(), backwards(3), backwards(3), options())
+    decayed, others = trainer.optimizer.param_groups
+    assert decayed["weight_decay"] == 0.01
+    assert others["weight_decay"] == 0.0
+    assert {p.ndim for p in decayed["params"]} == {2}
+    assert {p.ndim for p in others["params"]} == {1}
+
+
+def test_the_average_follows_the_weights():
+    torch.manual_seed(2)
+    trainer = Trainer(build(), backwards(9), backwards(3), options(average=0))
+    trainer.update([make_batch(backwards(9))])
+    for ours, theirs in zip(
+        trainer.averaged.parameters(), trainer.model.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    slow = Trainer(build(), backwards(9), backwards(3), options(average=0.9))
+    before = [p.clone() for p in slow.averaged.parameters()]
+    slow.update([make_batch(backwards(9))])
+    memory = 2 / 21  # (1 + 1) / (20 + 1), below 0.9
+    for old, ours, theirs in zip(
+        before,
+        slow.averaged.parameters(),
+        slow.model.parameters(),
+        strict=True,
+    ):
+        assert_close(ours, memory * old + (1 - memory) * theirs)
+
+
+def test_it_learns_to_read_backwards(tmp_path):
+    torch.manual_seed(0)
+    examples = backwards(600)
+    model = build(d_model=32, num_heads=4, d_ff=64, max_len=12)
+    trainer = Trainer(
+        model,
+        examples,
+        backwards(60, seed=1),
+        options(
+            updates=250,
+            batch_tokens=400,
+            learning_rate=8e-3,
+            warmup=30,
+            validate_every=125,
+            label_smoothing=0.0,
+            average=0.9,
+        ),
+    )
+    lines = []
+    trainer.run(tmp_path, lines.append)
+    assert trainer.history[-1]["valid_loss"] < 0.5
+    assert trainer.history[-1]["valid_loss"] < trainer.history[0]["valid_loss"]
+    assert lines[-1].startswith("update 250 of 250: loss")
+    source = torch.tensor([[5, 9, 7, EOS_ID]])
+    assert greedy_decode(trainer.averaged, source) == [[7, 9, 5]]
+
+
+def test_patience_stops_early_and_stays_stopped(tmp_path):
+    chosen = options(updates=40, learning_rate=0.0, patience=2)
+    trainer = Trainer(build(), backwards(9), backwards(3), chosen)
+    trainer.run(tmp_path, lambda _: None)
+    # The first validation is the best; then two that are not better.
+    assert trainer.updates == 9
+    again = Trainer(build(), backwards(9), backwards(3), chosen)
+    again.load(tmp_path / "last.safetensors")
+    again.run(tmp_path, lambda _: None)
+    assert again.updates == 9
+
+
+# Killed and resumed ---
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import torch
+from minitransformer.recipes import train_translator
+from test_training import toy_corpus, toy_recipe
+torch.set_num_threads(1)
+folder = Path(sys.argv[1])
+resume = (folder / "config.json").exists()
+train_translator(
+    toy_corpus(), folder, toy_recipe(), resume=resume, device="cpu"
+)
+"""
+
+
+def toy_corpus(extra=()):
+    rng = random.Random(3)
+    nouns = "fox owl cat bear wolf goat".split()
+    french = "renard hibou chat ours loup bouc".split()
+    pairs = []
+    for _ in range(120):
+        chosen = [rng.randrange(6) for _ in range(rng.randint(1, 4))]
+        pairs.append(
+            Pair(
+                " and ".join(nouns[i] for i in chosen),
+                " et ".join(french[i] for i in chosen),
+            )
+        )
+    splits = {"train": [*pairs[:100], *extra], "valid": pairs[100:]}
+    return Corpus("toy", "en", "fr", splits, "MIT", "ours")
+
+
+def toy_recipe(**changes):
+    return Recipe(
+        sizes={
+            "d_model": 16,
+            "num_heads": 2,
+            "num_encoder_layers": 1,
+            "num_decoder_layers": 1,
+            "d_ff": 24,
+            "dropout": 0.2,
+            "max_len": 40,
+        },
+        vocab_size=90,
+        options=options(
+            updates=60, validate_every=4, accumulate=2, warmup=5, **changes
+        ),
+    )
+
+
+def run(folder):
+    here = os.path.dirname(__file__)
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(folder)],
+        env={**os.environ, "PYTHONPATH": here, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path):
+    whole = tmp_path / "whole"
+    process = run(whole)
+    _, lines = process.communicate(timeout=300)
+    assert process.returncode == 0, lines
+    broken = tmp_path / "broken"
+    rng = random.Random()  # other moments in every run
+    kills = 0
+    while True:
+        process = run(broken)
+        if kills == 3:
+            _, lines = process.communicate(timeout=300)
+            break
+        for _ in range(rng.randint(1, 5)):  # some lines, and a bit, later
+            process.stderr.readline()
+        time.sleep(rng.random() * 0.03)
+        process.kill()
+        process.communicate(timeout=60)
+        kills += process.returncode != 0
+        if process.returncode == 0:
+            break
+    assert process.returncode == 0, lines
+    assert kills > 0
+    for file in ("model.safetensors", "last.safetensors"):
+        ours, facts = load_tensors(broken / file)
+        theirs, their_facts = load_tensors(whole / file)
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            assert torch.equal(ours[name], theirs[name]), name
+        for either in (facts, their_facts):
+            either.pop("core_seconds", None)
+        assert facts == their_facts
+
+
+# Edges ---
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(tmp_path):
+    model = build()
+    trainer = Trainer(model, backwards(30), backwards(3), options(updates=9))
+    trainer.run(tmp_path, lambda _: None)
+    good, _ = load_tensors(tmp_path / "last.safetensors")
+    with torch.no_grad():
+        model.output.weight[5] = math.nan
+    with pytest.raises(UserError, match="loss is nan at update 9"):
+        trainer.update([make_batch(backwards(9))])
+    kept, facts = load_tensors(tmp_path / "last.safetensors")
+    assert facts["updates"] == 9
+    assert all(torch.equal(good[name], kept[name]) for name in good)
+
+
+def test_a_folder_is_not_trained_over(tmp_path):
+    train_translator(
+        toy_corpus(), tmp_path, toy_recipe(patience=1, learning_rate=0.0)
+    )
+    with pytest.raises(UserError, match="holds a model already"):
+        train_translator(toy_corpus(), tmp_path, toy_recipe())
+    other = toy_corpus(extra=[Pair("fox", "chat")])
+    with pytest.raises(UserError, match="other sentences"):
+        train_translator(other, tmp_path, resume=True)
+
+
+def test_there_must_be_something_to_resume(tmp_path):
+    with pytest.raises(UserError, match="holds no model"):
+        train_translator(toy_corpus(), tmp_path / "none", resume=True)
+
+
+def test_two_vocabularies(tmp_path):
+    recipe = Recipe(
+        sizes=toy_recipe().sizes,
+        vocab_size=60,
+        target_vocab_size=70,
+        options=options(updates=3),
+    )
+    train_translator(toy_corpus(), tmp_path, recipe)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"source.tokenizer.json", "target.tokenizer.json"} <= names
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"updates": 0}, "updates=0 must be at least 1"),
+        ({"learning_rate": -1.0}, "learning_rate=-1.0"),
+        ({"clip": math.nan}, "clip=nan"),
+        ({"label_smoothing": 1.0}, "below 1"),
+        ({"average": 1.0}, "below 1"),
+        ({"schedule": "steps"}, "inverse_sqrt, cosine, linear"),
+        ({"precision": "fp8"}, "auto, fp32, bf16"),
+    ],
+)
+def test_impossible_options_are_named(change, message):
+    with pytest.raises(UserError, match=message):
+        TrainingOptions(**change)
+
+
+def test_an_absent_device_is_named():
+    with pytest.raises(UserError, match="no device 'warp'"):
+        choose_device("warp")
+    assert choose_device("cpu").type == "cpu"
+    assert choose_device("auto").type in ("cpu", "cuda")
+
+
+def test_precision_is_what_was_asked_for_or_what_is_fast():
+    cpu = torch.device("cpu")
+    assert choose_precision("bf16", cpu) == "bf16"
+    assert choose_precision("fp32", cpu) == "fp32"
+    assert choose_precision("auto", cpu) in ("fp32", "bf16")
+    assert choose_precision("auto", torch.device("meta")) == "fp32"
+
+
+def test_bf16_trains_single_precision_weights():
+    trainer = Trainer(
+        build(), backwards(9), backwards(3), options(precision="bf16")
+    )
+    before = trainer.model.output.weight.clone()
+    loss, _ = trainer.update([make_batch(backwards(9))])
+    assert math.isfinite(loss)
+    weight = trainer.model.output.weight
+    assert weight.dtype == torch.float32
+    assert not torch.equal(before, weight)
+
+
+def test_every_corpus_has_a_recipe_that_is_valid():
+    for name, recipe in RECIPES.items():
+        TransformerConfig(source_vocab_size=50, **recipe.sizes)
+        assert recipe_for(name) is recipe
+    assert recipe_for("my own files").options.updates > 0
