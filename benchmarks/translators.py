@@ -51,11 +51,14 @@ def measure(name: str, folder: Path) -> None:
     scores = {}
     for split in SPLITS.get(name, ("test",)):
         started = time.process_time()
+        command = f"evaluate --corpus {name} --split {split} --baselines"
         code = cli.run(
-            ["evaluate", "--model", str(folder), "--corpus", name]
-            + ["--split", split, "--device", "cpu", "--baselines"]
-            + ["--output", str(folder / f"{split}.txt")]
-            + ["--json", str(folder / f"{split}.json")]
+            [
+                *command.split(),
+                *("--model", str(folder), "--device", "cpu"),
+                *("--output", str(folder / f"{split}.txt")),
+                *("--json", str(folder / f"{split}.json")),
+            ]
         )
         if code:
             raise SystemExit(code)

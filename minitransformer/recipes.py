@@ -154,7 +154,6 @@ def train_translator(
             "fingerprint": prints,
             "options": asdict(options),
         }
-        save_config(folder, config, source_tokenizer, target_tokenizer, about)
     train, valid = (
         encode_pairs(
             corpus.splits[split],
@@ -167,6 +166,8 @@ def train_translator(
     torch.manual_seed(options.seed)
     model = Transformer(config)
     trainer = Trainer(model, train, valid, options, choose_device(device))
+    if not resume:  # nothing is written before all is known to fit
+        save_config(folder, config, source_tokenizer, target_tokenizer, about)
     last = folder / "last.safetensors"
     if last.exists():
         trainer.load(last)

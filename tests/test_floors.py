@@ -58,7 +58,7 @@ def test_every_module_has_a_floor():
     assert modules == HEIGHT.keys()
 
 
-@pytest.mark.parametrize("module", HEIGHT)
+@pytest.mark.parametrize("module", sorted(HEIGHT))
 def test_imports_point_down(module):
     below = imports((PACKAGE / f"{module}.py").read_text("utf-8"))
     assert [m for m in below if HEIGHT[m] >= HEIGHT[module]] == []

@@ -142,7 +142,7 @@ def test_a_role_shows_on_white(role):
 def test_the_style_gives_the_same_pixels_whatever_was_set_before(weights):
     pictures = []
     for size in (7, 23):
-        mpl.rcParams["font.size"] = size
+        mpl.rcParams["font.size"] = mpl.rcParams["xtick.labelsize"] = size
         viz.use_book_style()
         ax = viz.plot_attention(weights, ["a", "b"], ["c", "d", "e"])
         ax.figure.canvas.draw()
