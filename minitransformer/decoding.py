@@ -128,7 +128,8 @@ def beam_search(
     sums[:, 0] = 0.0  # the K beginnings are equal as yet: one is enough
     for length in range(1, limit + 1):
         logits = model.step(ids[:, :, -1].flatten(), state)
-        steps = logits.float().log_softmax(dim=-1).unflatten(0, (-1, K))
+        steps = logits.float().log_softmax(dim=-1)
+        steps = steps.view(len(rows), K, -1)  # (B, K, V)
         totals = (sums[:, :, None] + steps).flatten(1)  # (B, K·V)
         # At most K of the best 2K end, for a beginning ends in one way only.
         sums, index = totals.topk(2 * K)  # (B, 2K)

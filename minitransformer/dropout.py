@@ -26,7 +26,8 @@ def dropout(x: Tensor, p: float) -> Tensor:
         return x
     if x.device.type != "cpu":
         return F.dropout(x, p)
-    dropped: Tensor = _ByteDropout.apply(x, min(round(p * 256), 255))
+    apply: Any = _ByteDropout.apply
+    dropped: Tensor = apply(x, min(round(p * 256), 255))
     return dropped
 
 

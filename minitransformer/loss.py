@@ -51,7 +51,8 @@ def output_loss(
     if not torch.is_grad_enabled():
         logits = (hidden @ weight.T).float()
         return smoothed_cross_entropy(logits, labels, smoothing)
-    loss: Tensor = _OutputLoss.apply(hidden, weight, labels, smoothing)
+    apply: Any = _OutputLoss.apply
+    loss: Tensor = apply(hidden, weight, labels, smoothing)
     return loss
 
 

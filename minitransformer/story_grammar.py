@@ -115,12 +115,12 @@ class Maker:
     def fixed(self, phrase: lexicon.Phrase) -> Phrase:
         """Translate a fixed phrase of the tables, aligned word by word."""
         first = self.links
-        sides = [
-            [(word, (first + number,)) for word, number in side]
-            for side in phrase
-        ]
         self.links += max(number for _, number in phrase[0])
-        return Phrase(*sides)
+        en, fr = phrase
+        return Phrase(
+            [(word, (first + number,)) for word, number in en],
+            [(word, (first + number,)) for word, number in fr],
+        )
 
     # Noun phrases ---
 

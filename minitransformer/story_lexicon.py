@@ -211,7 +211,8 @@ def _read_french_verb(text: str) -> tuple[FrenchVerb, tuple[str, ...]]:
     elif text.startswith("+"):
         verb = regular_verb(text[1:], etre=True)
     else:
-        verb = regular_verb(*text.split())
+        infinitive, strong, future, *_ = (*text.split(), "", "")
+        verb = regular_verb(infinitive, strong, future)
     return verb, (link,) if link else ()
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -382,7 +381,7 @@ class _Meter:
         self.started = time.monotonic()
         self.core_started = time.process_time()
         self.loss_sum, self.tokens, self.all_tokens = 0.0, 0, 0
-        self.bar: tqdm[Any] = tqdm(
+        self.bar = tqdm(
             initial=done,
             total=updates,
             unit="update",

@@ -159,14 +159,18 @@ DAMAGE = {
 }
 
 
+def load_all(folder, model):
+    load_config(folder)
+    load_weights(folder, model)
+
+
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_damage_is_named(saved, kind):
     folder, model = saved
     file, damage, message = DAMAGE[kind]
     damage(folder / file)
     with pytest.raises(UserError, match=message) as caught:
-        load_config(folder)
-        load_weights(folder, model)
+        load_all(folder, model)
     assert file in str(caught.value) or str(folder) in str(caught.value)
 
 
@@ -211,7 +215,7 @@ def test_a_number_of_tokenizers_that_cannot_be(saved):
 
 
 def test_weights_of_another_config_are_named(saved):
-    folder, model = saved
+    folder, _ = saved
     edit(folder, lambda content: content["config"].update(dropout=0.3))
     config, *_ = load_config(folder)
     with pytest.raises(UserError, match="another config"):

@@ -71,8 +71,7 @@ def test_a_group_fits_unless_it_is_one_long_example(sizes, batch_tokens):
         source = max(len(one.source) for one in group)
         target = max(len(one.target) - 1 for one in group)
         assert (
-            len(group) == 1
-            or len(group) * max(source, target) <= batch_tokens
+            len(group) == 1 or len(group) * max(source, target) <= batch_tokens
         )
 
 

@@ -243,8 +243,8 @@ train_translator(
 
 def toy_corpus(extra=()):
     rng = random.Random(3)
-    nouns = "fox owl cat bear wolf goat".split()
-    french = "renard hibou chat ours loup bouc".split()
+    nouns = ["fox", "owl", "cat", "bear", "wolf", "goat"]
+    french = ["renard", "hibou", "chat", "ours", "loup", "bouc"]
     pairs = []
     for _ in range(120):
         chosen = [rng.randrange(6) for _ in range(rng.randint(1, 4))]
