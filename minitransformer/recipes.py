@@ -65,7 +65,7 @@ RECIPES = {
         },
         vocab_size=2_000,
         options=TrainingOptions(
-            updates=3_600,
+            updates=2_400,
             batch_tokens=2_048,
             learning_rate=2e-3,
             label_smoothing=0.0,

@@ -29,9 +29,10 @@ CONTRACTIONS = {
 def starts_with_vowel_sound(word: str) -> bool:
     """Say whether ``le``, ``de``, ``que`` ... lose their vowel before it.
 
-    >>> [starts_with_vowel_sound(w) for w in ("animal", "homme", "hibou")]
+    >>> [starts_with_vowel_sound(w) for w in ("Emma", "homme", "hibou")]
     [True, True, False]
     """
+    word = word.lower()
     first = word[0]
     if first == "h":
         return word not in ASPIRATED

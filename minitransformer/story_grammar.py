@@ -23,6 +23,7 @@ from minitransformer.story_lexicon import Adjective, Noun, Verb
 T = TypeVar("T")
 Word = tuple[str, tuple[int, ...]]
 Side = list[Word]
+UNOWNED = ("man", "woman", "boy", "girl")  # "ma femme" is a wife
 JE, NOUS, VOUS, IL, ILS = range(5)  # the order of a verb's forms
 BE = {
     "now": ("am", "are", "are", "is", "are"),
@@ -160,14 +161,24 @@ class Maker:
         found = _ATTRIBUTES[noun.en[0]]
         return self.choose(found) if found else None
 
-    def thing(self, nouns: Sequence[Noun], definite: bool = False) -> Nominal:
+    def thing(
+        self,
+        nouns: Sequence[Noun],
+        definite: bool = False,
+        odd: Sequence[str] = (),
+    ) -> Nominal:
         """Build an object: any determiner, number and adjective that fit.
 
-        ``definite`` leaves out "a", which French changes to "de" behind a
-        negation.
+        Args:
+            nouns: What it may be.
+            definite: Leave out "a", which French changes to "de" behind a
+                negation.
+            odd: Adjectives to leave out.
         """
         noun = self.choose(nouns)
         adjective = self.attribute(noun) if self.chance(0.4) else None
+        if adjective is not None and adjective.en in odd:
+            adjective = None
         if not noun.mass and not definite and self.chance(0.08):
             return self.nominal(
                 noun, "the", True, adjective, self.choose(tables.NUMBERS)
@@ -178,6 +189,8 @@ class Maker:
         if not (noun.mass or definite):
             determiners += ["a"] * 5
         determiner = self.choose(determiners)
+        if noun.en[0] in UNOWNED and determiner in tables.POSSESSIVES:
+            determiner = "the"
         many = not noun.mass and self.chance(0.2)
         return self.nominal(noun, determiner, many, adjective)
 
@@ -214,7 +227,7 @@ class Maker:
             determiner = self.choose(tables.POSSESSIVES)
         else:
             determiner = self.choose(("the", "the", "the", "a", "this"))
-        many = self.chance(0.22)
+        many = self.chance(0.22) and noun.en[0] not in ("mother", "father")
         return self.nominal(noun, determiner, many, adjective)
 
     # Verb phrases ---

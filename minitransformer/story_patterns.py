@@ -10,6 +10,7 @@ from minitransformer.story_grammar import (
     IL,
     ILS,
     JE,
+    UNOWNED,
     VOUS,
     Maker,
     Nominal,
@@ -83,6 +84,26 @@ _CLASHES = [
         "expensive cheap",
     )
 ]
+_NO_PROGRESSIVE = ("see", "hear", "forget", "find", "lose")
+# What is not said of an object, since the verb says or denies it already.
+_ODD = {
+    "open": "open closed",
+    "close": "open closed",
+    "fill": "full empty",
+    "wash": "clean dirty wet dry",
+    "clean": "clean dirty",
+    "build": "old new closed open full empty famous flooded crowded noisy",
+    "write": "old torn wet famous",
+    "break": "broken cracked",
+    "repair": "broken",
+    "wear": "torn useless",
+    "eat": "rotten",
+}
+_TO: tables.Preposition = (("in",), ("à",))
+_WITH_A = (
+    "hospital school theatre factory museum market hotel library"
+    " restaurant office"
+)
 _GO = Verb(
     "go", "goes", "went", "gone", "going", (), lexicon.ALLER, (), False, ()
 )
@@ -168,14 +189,26 @@ def transitive(make: Maker) -> Draft:
     subject = make.person()
     negative = make.chance(0.25)
     tense = make.choose(("past", "past", "past", "future", "now", "habit"))
+    if tense == "now" and verb.base in _NO_PROGRESSIVE:
+        tense = "habit"
     adverb = None
     if tense == "habit" and not negative and make.chance(0.5):
         adverb = make.choose(tables.OFTEN)
+    if (tense, verb.base) == ("habit", verb.past) and adverb is None:
+        tense = "future"  # "we read" would be the past as well
     phrase = subject + make.verb(verb, subject, tense, negative, adverb)
-    phrase += make.thing(verb.suits, definite=negative or verb.state)
+    phrase += _object(make, verb, negative)
     if not verb.state and adverb is None and make.chance(0.5):
         phrase += make.when(tense)
     return Draft(phrase)
+
+
+def _object(make: Maker, verb: Verb, definite: bool) -> Nominal:
+    """Build an object with no attribute that the verb makes odd."""
+    if verb.state and verb.base not in ("have", "want"):
+        definite = True
+    odd = _ODD.get(verb.base, "").split()
+    return make.thing(verb.suits, definite, odd)
 
 
 def two_clauses(make: Maker) -> Draft:
@@ -188,8 +221,7 @@ def two_clauses(make: Maker) -> Draft:
         negative = make.chance(0.2)
         tense = make.choose(("past", "past", "future"))
         clause = subject + make.verb(verb, subject, tense, negative)
-        things = make.thing(verb.suits, definite=negative or verb.state)
-        clauses.append(clause + things)
+        clauses.append(clause + _object(make, verb, negative))
     comma = make.words(",", ",") if joint[0] == "but" else Phrase()
     return Draft(clauses[0] + comma + make.words(*joint) + clauses[1])
 
@@ -215,7 +247,9 @@ def plain(make: Maker) -> Draft:
     negative = make.chance(0.2)
     tense = make.choose(("past", "future", "now", "habit"))
     phrase = subject + make.verb(verb, subject, tense, negative)
-    phrase += make.place(tables.IN, make.choose(verb.suits))
+    where = make.choose(verb.suits)
+    at_a_house = where.en[0] in _WITH_A.split()
+    phrase += make.place(_TO if at_a_house else tables.IN, where)
     if make.chance(0.5):
         phrase += make.when(tense)
     return Draft(phrase)
@@ -252,7 +286,7 @@ def question(make: Maker) -> Draft:
     finite = make.verb(verb, subject, tense)
     base = [(verb.base, finite.en[0][1]), *finite.en[1:]]
     phrase = own + subject + Phrase(base, finite.fr)
-    return Draft(phrase + make.thing(verb.suits), mark="?")
+    return Draft(phrase + _object(make, verb, False), mark="?")
 
 
 def order(make: Maker) -> Draft:
@@ -267,7 +301,7 @@ def order(make: Maker) -> Draft:
         en = [("do", own), ("not", no), *en]
         fr = [("ne|n'", no), *fr, ("pas", no)]
     phrase = Phrase(en, fr) + make.particles(verb, own)
-    return Draft(phrase + make.thing(verb.suits, negative), mark="!")
+    return Draft(phrase + _object(make, verb, negative), mark="!")
 
 
 def modal(make: Maker) -> Draft:
@@ -294,7 +328,7 @@ def modal(make: Maker) -> Draft:
                 english = [("cannot", (*own, *no))]
         phrase = subject + Phrase(english, fr)
     phrase += make.infinitive(verb)
-    return Draft(phrase + make.thing(verb.suits, definite=True))
+    return Draft(phrase + _object(make, verb, True))
 
 
 def description(make: Maker) -> Draft:
@@ -304,6 +338,8 @@ def description(make: Maker) -> Draft:
     adjective = ADJECTIVES[name]
     many = not noun.mass and make.chance(0.3)
     determiner = make.choose(("the", "the", "this", *tables.POSSESSIVES))
+    if noun.en[0] in UNOWNED:
+        determiner = "the"
     attribute = make.attribute(noun) if make.chance(0.35) else None
     if attribute is not None and _clash(attribute.en, name):
         attribute = None
@@ -318,6 +354,13 @@ def description(make: Maker) -> Draft:
     )
 
 
+def _mine(noun: Noun) -> tuple[str, ...]:
+    """List determiners; "ma femme" is a wife, "ma fille" a daughter."""
+    if noun.en[0] in UNOWNED:
+        return ("the", "this")
+    return ("the", "this", "my", "your")
+
+
 def comparison(make: Maker) -> Draft:
     """The river is wider than the street."""
     name = make.choose(_COMPARED)
@@ -330,7 +373,7 @@ def comparison(make: Maker) -> Draft:
     second = make.choose(others)
     many = not (first.mass or second.mass) and make.chance(0.25)
     subject, other = (
-        make.nominal(noun, make.choose(("the", "this", "my", "your")), many)
+        make.nominal(noun, make.choose(_mine(noun)), many)
         for noun in (first, second)
     )
     make.pairs += [(noun.en[0], name) for noun in (first, second)]
@@ -352,7 +395,8 @@ def existence(make: Maker) -> Draft:
     inside, nouns, places = make.choose(_THERE)
     noun = make.choose(TAGS[nouns])
     where = make.choose([n for n in TAGS[places] if n is not noun])
-    preposition = make.choose((inside, *tables.ANYWHERE[:3]))
+    around = 1 if places == "outdoors" else 3
+    preposition = make.choose((inside, *tables.ANYWHERE[:around]))
     adjective = make.attribute(noun) if make.chance(0.35) else None
     what = make.nominal(noun, "a", False, adjective)
     if make.chance(0.5):
@@ -372,7 +416,7 @@ def subject_relative(make: Maker) -> Draft:
     subject = make.nominal(noun, make.choose(("the", "this")), many)
     verb = VERBS[make.choose(_ACTIONS)]
     phrase = subject + make.words("who", "qui")
-    phrase += make.verb(verb, subject, "past") + make.thing(verb.suits)
+    phrase += make.verb(verb, subject, "past") + _object(make, verb, False)
     adjective = ADJECTIVES[make.choose(_predicates(noun))]
     tense = make.choose(("now", "past"))
     degree = "very" if adjective.gradable and make.chance(0.5) else ""
@@ -382,8 +426,13 @@ def subject_relative(make: Maker) -> Draft:
 def object_relative(make: Maker) -> Draft:
     """The letter that the judge wrote was long."""
     verb = VERBS[make.choose(_ACTIONS)]
-    nouns = [noun for noun in verb.suits if _predicates(noun)]
-    nouns = [noun for noun in nouns if noun not in TAGS["person"]]
+    odd = _ODD.get(verb.base, "").split()
+    said = {
+        noun: [name for name in _predicates(noun) if name not in odd]
+        for noun in verb.suits
+        if noun not in TAGS["person"]
+    }
+    nouns = [noun for noun, names in said.items() if names]
     if not nouns:
         return subject_relative(make)
     noun = make.choose(nouns)
@@ -396,7 +445,7 @@ def object_relative(make: Maker) -> Draft:
     form = agree(form, noun.gender == "f", many)
     inner = Phrase(inner.en, [*inner.fr[:-1], (form, links)])
     phrase = thing + make.words("that", "que|qu'") + who + inner
-    adjective = ADJECTIVES[make.choose(_predicates(noun))]
+    adjective = ADJECTIVES[make.choose(said[noun])]
     degree = "very" if adjective.gradable and make.chance(0.4) else ""
     return Draft(phrase + make.predicate(thing, adjective, "past", degree))
 
@@ -433,8 +482,7 @@ SCENES = (
         "animal",
         "way",
         "tired sick injured frightened nervous lazy slow weak sleepy hungry",
-        "wide deep dangerous flooded blocked muddy slippery crowded noisy"
-        " long dark",
+        "wide deep dangerous flooded blocked muddy slippery crowded long",
     ),
     Scene(
         "cross",
@@ -442,7 +490,7 @@ SCENES = (
         "animal",
         "way",
         "brave curious hungry thirsty",
-        "narrow quiet empty",
+        "narrow empty",
     ),
     Scene(
         "take",
@@ -458,7 +506,7 @@ SCENES = (
         "animal",
         "meal",
         "tired sick injured frightened nervous sleepy sad",
-        "spicy salty sour bitter burnt rotten cold hot raw dry hard",
+        "spicy salty sour bitter burnt rotten raw dry hard",
     ),
     Scene(
         "eat",
@@ -474,7 +522,7 @@ SCENES = (
         _SLEEPERS,
         "resting",
         "nervous frightened hungry thirsty injured",
-        "hard wet dirty cold narrow",
+        "hard narrow",
     ),
     Scene(
         "sleep_on",
@@ -482,7 +530,7 @@ SCENES = (
         _SLEEPERS,
         "resting",
         "tired sleepy sick lazy",
-        "soft comfortable clean dry",
+        "soft comfortable",
     ),
     Scene(
         "enter",
@@ -490,7 +538,7 @@ SCENES = (
         "animal -ant -spider",
         "shelter",
         "frightened nervous tired lazy shy",
-        "dark noisy closed full crowded cold dirty",
+        "dark closed full crowded cluttered flooded",
     ),
     Scene(
         "enter",
@@ -522,7 +570,7 @@ SCENES = (
         "animal",
         "drink",
         "tired sick frightened nervous sleepy",
-        "cold hot bitter sour sweet",
+        "bitter sour sweet",
     ),
 )
 
@@ -569,7 +617,7 @@ def fitting(make: Maker) -> Draft:
     first, second = _two_nouns(
         make, TAGS["fit_in"], TAGS["fit_into"], of_first
     )
-    names = "big long heavy bulky thick" if of_first else "small narrow full"
+    names = "big long bulky thick" if of_first else "small narrow full"
     chosen = first if of_first else second
     fits = [name for name in names.split() if name in SUITED[chosen.en[0]]]
     if not fits:

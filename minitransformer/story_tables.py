@@ -260,7 +260,6 @@ candle bougie f
 ticket billet m
 rope corde f
 hammer marteau m
-camera caméra f
 computer ordinateur m
 # picture
 painting tableau m
@@ -356,11 +355,11 @@ cuttable: fruit vegetable cake tart sandwich bread cheese meat ham rope log
 wearable: clothes ring watch
 giftable: book flower cake key ring doll toy letter map hat apple ball bicycle
 giftable: newspaper umbrella rose watch scarf
-lendable: book umbrella bicycle pen guitar ladder hammer car map camera
+lendable: book umbrella bicycle pen guitar ladder hammer car map
 throwable: ball stone
-tool: ladder lamp computer map key hammer knife rope camera pen phone
+tool: ladder lamp computer map key hammer knife rope pen phone
 edifice: house castle church school museum hotel hospital shop library
-edifice: restaurant tower hut palace theatre farm station factory barn
+edifice: restaurant tower hut palace theatre station factory barn
 leavable: house village city school hotel castle hospital restaurant island
 surface: table chair bench shelf stool bed piano
 outdoors: garden park forest field meadow courtyard street
@@ -370,7 +369,7 @@ workplace: library museum hotel theatre market
 destination: market school church museum station restaurant library hospital
 destination: theatre beach farm park hotel castle village office factory lake
 repairable: vehicle clock lamp watch phone bicycle roof door cart computer
-repairable: piano guitar umbrella camera
+repairable: piano guitar umbrella
 washable: clothes vehicle plate cup glass bowl window dog carrot -train -boat
 cleanable: room car bus shop house church street table carpet school hotel
 landmark: church school station museum castle hotel hospital market library
@@ -404,11 +403,11 @@ small | petit | bg smaller | boy girl animal building room container \
 old | vieux|vieil vieille | bg older | adult job animal building furniture \
  vehicle clothes book newspaper map letter city village tree bridge pulled \
  breakable clock instrument umbrella watch hammer photo carpet tractor box \
- chest suitcase barrel ladder key phone computer camera
+ chest suitcase barrel ladder key phone computer
 young | jeune | bg younger | adult job boy girl prince princess animal
 new | nouveau|nouvel nouvelle | ba | teacher student doctor nurse neighbour \
  judge baker building vehicle clothes furniture book novel film song phone \
- computer bridge watch camera road lamp guitar violin carpet ladder lesson
+ computer bridge watch road lamp guitar violin carpet ladder lesson
 beautiful | beau|bel belle | bg | woman queen princess actress singer horse \
  bird panther building garden forest valley lake park square clothes flower \
  rose song poem story painting photo city village beach island mountain tree \
@@ -431,13 +430,13 @@ wide | large | g wider | street road river avenue boulevard stream valley \
 narrow | étroit | g narrower | street bridge tunnel path road corridor shelf \
  bed bench drawer cupboard wardrobe chest suitcase crate table stool valley
 deep | profond | g deeper | river lake stream swamp valley cave drawer
-high | haut | pg higher | mountain tower wall hill tree shelf castle
+high | haut | pg higher | mountain tower wall hill shelf castle
 heavy | lourd | g heavier | portable furniture pulled truck bus tractor van \
  door gate coat piano painting mirror lamp clock drum vase hammer boat \
  wardrobe chest cupboard barrel jug teapot bowl computer book -stool
 light | léger légère | g lighter | bag basket box suitcase crate chair \
  ladder sledge bicycle coat dress shirt jacket guitar violin hat umbrella \
- blanket scarf stool table flute camera computer boat
+ blanket scarf stool table flute computer boat
 full | plein | - | bag basket box suitcase crate chest drawer cupboard \
  wardrobe barrel bottle glass cup jug teapot bowl bus train restaurant hotel \
  garage cellar attic stable theatre barn
@@ -445,15 +444,15 @@ empty | vide | - | bag basket box suitcase crate chest drawer cupboard \
  wardrobe barrel bottle glass cup jug teapot bowl bus train restaurant \
  street church school beach hut house
 fragile | fragile | g | vase glass cup plate bottle lamp mirror bowl teapot \
- jug clock window doll violin flute toy camera computer ladder
+ jug clock window doll violin flute toy computer ladder
 solid | solide | g | chair table bench ladder bridge wall rope door gate box \
  chest crate barrel wagon cart bed shelf roof hut boat
 cracked | fêlé | - | vase glass cup plate mirror bowl teapot jug bottle
 expensive | cher chère | g | clothes vehicle furniture instrument phone \
- computer camera ring watch book mirror lamp vase clock carpet painting \
+ computer ring watch book mirror lamp vase clock carpet painting \
  suitcase wine cheese hotel restaurant house umbrella wardrobe
 broken | cassé | - | vase glass cup plate lamp mirror teapot jug clock chair \
- toy watch umbrella ladder window phone doll guitar violin computer camera \
+ toy watch umbrella ladder window phone doll guitar violin computer \
  bicycle cart plough sledge table bench
 clean | propre | g cleaner | clothes room plate cup glass bowl spoon fork \
  knife car bus street school hospital hotel kitchen table bed blanket carpet \
@@ -552,7 +551,7 @@ muddy | boueux boueuse | g muddier | field road garden courtyard meadow park \
  path street boot shoe swamp square
 slippery | glissant | g | street road bridge path courtyard square avenue \
  boulevard
-crowded | bondé | g | street square park avenue boulevard bus train market \
+crowded | bondé | - | street square park avenue boulevard bus train market \
  museum restaurant station theatre church library castle shop
 modern | moderne | g | building vehicle furniture kitchen office city lamp \
  painting bridge -barn -stable -hut -castle -palace -cart
@@ -617,8 +616,8 @@ thin | mince | g thinner | glass plate window mirror bowl cup wall blanket \
  rope
 tight | serré | pg tighter | dress skirt jacket shoe shirt boot glove \
  sweater suit
-bulky | encombrant | g | box bag suitcase basket crate chest barrel ladder \
- painting mirror guitar drum wardrobe piano sofa
+bulky | encombrant | g bulkier | box bag suitcase basket crate chest barrel \
+ ladder painting mirror guitar drum wardrobe piano sofa
 stuck | coincé | p | cart plough sledge wagon drawer
 overloaded | surchargé | - | truck bus van cart wagon sledge boat tractor
 ready | prêt | p | person dish salad boat car bus tea coffee room
@@ -711,7 +710,7 @@ leave leaves left left leaving | quitter | leavable
 touch touches touched touched touching | toucher | animal wall door flower \
  painting mirror vase piano -dragon
 steal steals stole stolen stealing | voler | ring watch phone bicycle car \
- painting hen horse cheese cake apple bag suitcase camera key
+ painting hen horse cheese cake apple bag suitcase key
 push pushes pushed pushed pushing | pousser | cart wagon car bicycle door \
  table chair wardrobe gate sledge
 pull pulls pulled pulled pulling | tirer | pulled rope boat
@@ -733,7 +732,7 @@ want wants wanted wanted wanting | =vouloir veux voulons voulez veut veulent \
  bread cheese water milk tea coffee soup rice lemonade chocolate toy doll
 have has had had having | =avoir ai avons avez a ont av aur eu | !dog cat \
  horse cow goat rabbit bicycle car garden house boat book piano guitar \
- suitcase key ticket phone question watch hen donkey umbrella camera
+ suitcase key ticket phone question watch hen donkey umbrella
 give gives gave given giving | donner | giftable
 show shows showed shown showing | montrer | giftable photo painting
 bring brings brought brought bringing | apporter | giftable soup tart

@@ -466,6 +466,8 @@ def test_multi30k_without_a_network(monkeypatch, cache, error, reason):
             raise error
 
     monkeypatch.setattr(pooch, "HTTPDownloader", Downloader)
+    (cache / "multi30k").mkdir(parents=True)
+    (cache / "multi30k" / "train.en.gz").write_bytes(b"half")
     with pytest.raises(UserError, match=rf"\({reason}\): connect to the int"):
         load_corpus("multi30k-en-de")
     assert not [path for path in cache.rglob("*") if path.is_file()]
@@ -530,6 +532,7 @@ BAD_LINES = [
     ("", r"mine\.txt, line 3, has no text: write"),
     (" \t\u3000", r"mine\.txt, line 3, has no text: write"),
     ("a " * 10_000, r"mine\.txt, line 3, has 10,000 words and 19,999 ch"),
+    ("a " * 1_001, r"mine\.txt, line 3, has 1,001 words and 2,001 char"),
     ("长" * 10_001, r"mine\.txt, line 3, has 1 words and 10,001 characters"),
     ("one\ntwo", r"mine\.txt has 49 lines but .*yours\.en has 48: line n"),
 ]
