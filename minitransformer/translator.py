@@ -205,9 +205,10 @@ class Translator:
         waiting = Counter(owners)  # for each text, its unfinished sentences
         outputs = [""] * len(sources)
         for batch in _batches(sources, batch_size):
+            source = self._pad([sources[i] for i in batch])
             found = beam_search(
                 self.model,
-                self._pad([sources[i] for i in batch]),  # (B, S)
+                source,
                 beam_size,
                 length_penalty,
                 self._output_limit(len(sources[batch[0]])),

@@ -164,8 +164,8 @@ def test_sentences_look_like_sentences(some):
             assert "|" not in text
             assert "  " not in text
             assert text == " ".join(text.split())
-        assert "de le " not in pair.target
-        assert "à le " not in pair.target
+        assert " de le " not in pair.target
+        assert " à le " not in pair.target
 
 
 def test_pronouns_point_at_their_nouns(some):
