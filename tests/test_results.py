@@ -1,0 +1,60 @@
+"""What the benchmarks measured and committed: whole, and worth its claims."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import minitransformer
+from minitransformer import TransformerConfig
+from minitransformer.recipes import RECIPES
+from minitransformer.training import TrainingOptions
+
+RESULTS = Path(minitransformer.__file__).parent / "results"
+TRANSLATORS = sorted(RESULTS.glob("translator-*.json"))
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def score(result, split, who, name):
+    (found,) = [
+        row
+        for row in result["splits"][split]["scores"]
+        if row["of"] == who and row["name"].startswith(name)
+    ]
+    return found
+
+
+@pytest.mark.parametrize("path", TRANSLATORS, ids=lambda path: path.stem)
+def test_a_translator_is_documented_and_beats_the_dictionary(path):
+    result = read(path)
+    assert path.stem == f"translator-{result['corpus']}"
+    TransformerConfig(**result["config"])
+    options = TrainingOptions(**result["options"])
+    assert options == RECIPES[result["corpus"]].options
+    assert result["history"][-1]["update"] == options.updates
+    assert result["core_minutes"] > 0
+    assert result["machine"]
+    for split in result["splits"]:
+        for name in ("BLEU", "chrF"):
+            ours = score(result, split, "model", name)
+            theirs = score(result, split, "dictionary", name)
+            assert "version:" in ours["signature"]
+            assert ours["interval"][0] > theirs["interval"][1]
+            assert ours["interval"][0] < ours["value"] < ours["interval"][1]
+
+
+def test_the_storybook_is_learned():
+    result = read(RESULTS / "translator-storybook.json")
+    floors = {"test": (95, 99), "compositional": (85, 95)}
+    for split, (least_bleu, least_pronouns) in floors.items():
+        assert score(result, split, "model", "BLEU")["value"] >= least_bleu
+        pronouns = score(result, split, "model", "pronouns")
+        assert pronouns["value"] >= least_pronouns
+    assert result["core_minutes"] <= 20
+
+
+def test_the_import_costs_at_most_a_tenth_more_than_torch():
+    assert read(RESULTS / "import_cost.json")["ratio"] <= 1.1
