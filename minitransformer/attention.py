@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from minitransformer.dropout import dropout
 from minitransformer.errors import UserError
+from minitransformer.masks import causal_mask, readable
+from minitransformer.short_attention import short_attention
 
 # Up to this many scores a head, plain matmuls are as fast on a CPU as
 # torch's fused kernel, which loses in the backward pass.
@@ -250,9 +252,9 @@ class MultiHeadAttention(nn.Module):
         mask: Tensor | None,
         causal: bool,
     ) -> Tensor:
-        """Attend in every head, by the formula or by torch's fused kernel.
+        """Attend in every head, by the kernel that suits the lengths.
 
-        Both give the same output and gradient; which one runs is a matter of
+        All give the same output and gradient; which one runs is a matter of
         speed and memory alone. (While training, each drops other weights.)
 
         Args:
@@ -268,15 +270,17 @@ class MultiHeadAttention(nn.Module):
         check_attention(q, k, v, mask)
         T, S = q.shape[-2], k.shape[-2]
         dropout_p = self.dropout if self.training else 0.0
-        if q.device.type != "cpu" or T * S > SHORT:
+        if not readable(q) or T * S > SHORT:
             if mask is not None:  # the kernel takes a mask or is_causal
                 mask = torch.atleast_2d(mask)  # type: ignore[no-untyped-call]
                 mask, causal = join_causal(mask, T, causal), False
             return F.scaled_dot_product_attention(
                 q, k, v, mask, dropout_p, is_causal=causal
             )
-        mask = join_causal(mask, T, causal, q.device)
-        return scaled_dot_product_attention(q, k, v, mask, dropout_p)[0]
+        mask = join_causal(mask, T, causal)
+        if dropout_p or leaves_no_key(mask):
+            return scaled_dot_product_attention(q, k, v, mask, dropout_p)[0]
+        return short_attention(q, k, v, mask)
 
     def split_heads(self, x: Tensor) -> Tensor:
         """Turn ``(B, T, D)`` into ``(B, H, T, d_k)``."""
@@ -293,6 +297,11 @@ def join_causal(
     """Add the causal triangle to ``mask``, if ``causal`` asks for it."""
     if not causal:
         return mask
-    device = device if mask is None else mask.device
-    past = torch.ones(size, size, dtype=torch.bool, device=device).tril()
-    return past if mask is None else mask & past
+    if mask is None:
+        return causal_mask(size, device)
+    return mask & causal_mask(size, mask.device)
+
+
+def leaves_no_key(mask: Tensor | None) -> bool:
+    """Say whether a mask hides every key from some query."""
+    return mask is not None and not bool(mask.any(dim=-1).all())

@@ -39,7 +39,8 @@ class _ByteDropout(torch.autograd.Function):
         words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64)
         words.random_(-(2**63), None)  # every bit of it
         coins = words.view(torch.uint8)[: x.numel()].view(x.shape)
-        keep = coins >= threshold
+        keep = torch.empty_like(x)
+        torch.ge(coins, threshold, out=keep)  # floats, so as to multiply
         ctx.save_for_backward(keep)
         ctx.scale = 256 / (256 - threshold)
         return (x * keep).mul_(ctx.scale)

@@ -13,12 +13,14 @@ from minitransformer.residual import AddNorm
 class EncoderLayer(nn.Module):
     """Self-attention, then feed-forward (Vaswani et al., 2017, 3.1).
 
+    Numbers are dropped where the paper drops them (section 5.4), and inside
+    the feed-forward layer; the attention weights are left whole.
+
     Args:
         d_model: Width ``D``.
         num_heads: Heads ``H``.
         d_ff: Inner width of the feed-forward layer.
-        dropout: Chance of dropping a number, in every place the paper names,
-            on the attention weights and inside the feed-forward layer.
+        dropout: Chance of dropping a number.
         norm_first: Pre-norm instead of the paper's post-norm.
     """
 
@@ -31,7 +33,7 @@ class EncoderLayer(nn.Module):
         norm_first: bool = False,
     ):
         super().__init__()
-        self.self_attention = MultiHeadAttention(d_model, num_heads, dropout)
+        self.self_attention = MultiHeadAttention(d_model, num_heads)
         self.feed_forward = FeedForward(d_model, d_ff, dropout)
         self.add_norm1 = AddNorm(d_model, dropout, norm_first)
         self.add_norm2 = AddNorm(d_model, dropout, norm_first)
@@ -91,8 +93,8 @@ class DecoderLayer(nn.Module):
         norm_first: bool = False,
     ):
         super().__init__()
-        self.self_attention = MultiHeadAttention(d_model, num_heads, dropout)
-        self.cross_attention = MultiHeadAttention(d_model, num_heads, dropout)
+        self.self_attention = MultiHeadAttention(d_model, num_heads)
+        self.cross_attention = MultiHeadAttention(d_model, num_heads)
         self.feed_forward = FeedForward(d_model, d_ff, dropout)
         self.add_norm1 = AddNorm(d_model, dropout, norm_first)
         self.add_norm2 = AddNorm(d_model, dropout, norm_first)

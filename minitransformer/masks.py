@@ -7,6 +7,15 @@ import torch
 from torch import Tensor
 
 
+def readable(x: Tensor) -> bool:
+    """Say whether numbers can be looked at now, without waiting for them.
+
+    A GPU would make the host wait, and while torch compiles or exports a
+    model there are no numbers yet.
+    """
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def causal_mask(size: int, device: torch.device | None = None) -> Tensor:
     """Let position ``t`` see positions ``0`` to ``t`` only.
 

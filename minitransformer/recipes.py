@@ -38,7 +38,7 @@ class Recipe:
 
 _SMALL = {
     "d_model": 128,
-    "num_heads": 8,
+    "num_heads": 4,
     "num_encoder_layers": 4,
     "num_decoder_layers": 4,
     "d_ff": 256,
@@ -48,9 +48,9 @@ _MULTI30K = Recipe(
     sizes=_SMALL,
     vocab_size=4_000,
     options=TrainingOptions(
-        updates=6_400,
+        updates=7_800,
         batch_tokens=1_536,
-        learning_rate=2.5e-3,
+        learning_rate=4e-3,
         schedule="linear",
     ),
 )
@@ -72,13 +72,13 @@ RECIPES = {
         ),
     ),
     "tatoeba-zh-en": Recipe(
-        sizes={**_SMALL, "d_model": 192, "d_ff": 512, "dropout": 0.2},
+        sizes={**_SMALL, "d_ff": 512, "dropout": 0.2},
         vocab_size=5_000,
         target_vocab_size=5_000,
         options=TrainingOptions(
-            updates=5_200,
+            updates=8_400,
             batch_tokens=1_536,
-            learning_rate=2e-3,
+            learning_rate=2.5e-3,
             schedule="linear",
         ),
     ),

@@ -6,6 +6,7 @@ predicate is always one that suits its antecedent and nothing else in sight.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 from minitransformer import story_tables as tables
 from minitransformer.story_french import (
@@ -126,6 +127,7 @@ def _read_nouns() -> tuple[dict[str, Noun], dict[str, list[Noun]]]:
 NOUNS, TAGS = _read_nouns()
 
 
+@cache
 def nouns_of(names: str) -> tuple[Noun, ...]:
     """Return the nouns that a row of tags and words stands for, in order.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from minitransformer import story_lexicon as lexicon
 from minitransformer import story_tables as tables
@@ -132,6 +133,7 @@ _THERE = (
 )
 
 
+@cache
 def _predicates(noun: Noun) -> tuple[str, ...]:
     """List the adjectives that can be said of a noun."""
     return tuple(

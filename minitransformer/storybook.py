@@ -141,11 +141,15 @@ def tell(rng: random.Random) -> tuple[StoryPair, bool]:
         settled[0] = (first[0].upper() + first[1:], links)
         sides.append([*settled, (sentence.mark, (0,))])
     en, fr = sides
+    places: dict[int, list[int]] = {}  # link -> indexes of English words
+    for i, (_, links) in enumerate(en):
+        for link in links:
+            places.setdefault(link, []).append(i)
     alignment = {
         (i, j)
-        for i, (_, ours) in enumerate(en)
-        for j, (_, theirs) in enumerate(fr)
-        if not set(ours).isdisjoint(theirs)
+        for j, (_, links) in enumerate(fr)
+        for link in links
+        for i in places.get(link, ())
     }
     pronouns = tuple(
         Pronoun(

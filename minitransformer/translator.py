@@ -23,6 +23,7 @@ from minitransformer.config import BOS_ID, EOS_ID, UNK_ID
 from minitransformer.data import encode_source, pad
 from minitransformer.decoding import beam_search
 from minitransformer.errors import UserError
+from minitransformer.exporting import export_model
 from minitransformer.model import Transformer
 from minitransformer.recording import recorded_attention
 from minitransformer.text import Tokenizer, normalize
@@ -116,6 +117,28 @@ class Translator:
             self.facts,
         )
         save_weights(folder, self.model, {})
+
+    def export(
+        self, format: str, path: str | Path, quantization: str | None = None
+    ) -> None:
+        """Write a folder for an engine that serves faster than torch.
+
+        Args:
+            format: ``"ctranslate2"`` or ``"onnx"``.
+            path: The folder to make.
+            quantization: For CTranslate2 alone: ``"int8"`` and the like.
+
+        Raises:
+            UserError: See `export_model`.
+        """
+        export_model(
+            self.model,
+            self.source_tokenizer,
+            self.target_tokenizer,
+            format,
+            path,
+            quantization,
+        )
 
     @property
     def device(self) -> torch.device:

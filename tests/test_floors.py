@@ -9,8 +9,8 @@ PACKAGE = Path(__file__).parents[1] / "minitransformer"
 # Ground floor first. Modules on one floor do not know each other.
 FLOORS = [
     {"errors"},
-    {"dropout", "files", "loss"},
-    {"attention", "feed_forward", "masks", "positions", "residual"},
+    {"dropout", "files", "loss", "masks", "short_attention"},
+    {"attention", "feed_forward", "positions", "residual"},
     {"config"},
     {"layers"},
     {"model"},
@@ -23,8 +23,15 @@ FLOORS = [
     {"own_files"},
     {"corpora"},
     {"checkpoints", "data"},
-    {"decoding", "evaluation", "training"},
-    {"recipes", "translator"},
+    {
+        "ctranslate2_export",
+        "decoding",
+        "evaluation",
+        "onnx_export",
+        "training",
+    },
+    {"exporting", "recipes"},
+    {"translator"},
     {"viz"},
     {"cli"},
     {"__main__"},

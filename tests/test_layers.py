@@ -68,7 +68,7 @@ def test_a_decoder_layer_ignores_the_future_and_hidden_memory(norm_first):
 
 @pytest.mark.parametrize("kind", [EncoderLayer, DecoderLayer])
 @NORMS
-def test_dropout_reaches_every_part(kind, norm_first):
+def test_dropout_spares_the_attention_weights_alone(kind, norm_first):
     layer = make(kind, norm_first, dropout=0.5)
     plain = make(kind, norm_first)
     plain.load_state_dict(layer.state_dict())
@@ -81,8 +81,9 @@ def test_dropout_reaches_every_part(kind, norm_first):
         for part in layer.modules()
         if hasattr(part, "p") or isinstance(getattr(part, "dropout", 0), float)
     ]
-    # two or three AddNorms, the feed-forward, one or two attentions
-    assert rates == [0.5] * (4 if kind is EncoderLayer else 6)
+    # The attentions, then the feed-forward and two or three AddNorms.
+    heads, others = (1, 3) if kind is EncoderLayer else (2, 4)
+    assert rates == [0.0] * heads + [0.5] * others
 
 
 @NORMS

@@ -226,8 +226,12 @@ def test_first_weights_and_logits():
     embedding = model.source_embedding.weight
     assert_close(embedding.std().item(), 1 / 8, rtol=0.05, atol=0)
     for name, parameter in model.named_parameters():
-        if name.endswith(("w_q.weight", "linear1.weight")):
-            limit = math.sqrt(6 / sum(parameter.shape))  # Glorot
+        matrix = name.removesuffix(".weight").rpartition(".")[2]
+        if matrix in ("w_q", "w_k", "w_v", "w_o", "linear1", "linear2"):
+            rows, columns = parameter.shape
+            if matrix in ("w_q", "w_k", "w_v"):  # as if they were one matrix
+                rows *= 3
+            limit = math.sqrt(6 / (rows + columns))  # Glorot
             assert parameter.abs().max() <= limit
             assert parameter.abs().max() > 0.95 * limit
         if name.endswith("bias"):

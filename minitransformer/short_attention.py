@@ -1,0 +1,90 @@
+"""Attention over short sequences, with its gradient written out.
+
+A sentence of a translation is a dozen tokens long. There the matrices are
+small and the passes over memory count: torch's autograd keeps and walks
+through every intermediate of the formula, and its fused kernel is made for
+long sequences. Here only the weights are kept.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def short_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
+) -> Tensor:
+    """Compute what `scaled_dot_product_attention` does, without dropout.
+
+    Args:
+        q: ``(..., T, d_k)``.
+        k: ``(..., S, d_k)``.
+        v: ``(..., S, d_v)``.
+        mask: Boolean, broadcastable to ``(..., T, S)``, or ``None``. Every
+            query needs a key, or its output is ``nan``.
+
+    Returns:
+        ``(..., T, d_v)``. It can be differentiated once.
+    """
+    apply: Any = _ShortAttention.apply
+    output: Tensor = apply(q, k, v, mask)
+    return output
+
+
+class _ShortAttention(torch.autograd.Function):
+    """Sentences and heads in one dimension ``N``, so that bmm takes them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        (*heads, T, d_k), (S, d_v) = q.shape, v.shape[-2:]
+        ctx.scale = 1 / math.sqrt(d_k)
+        N = math.prod(heads)
+        q = q.reshape(N, T, d_k)  # (N, T, d_k)
+        k = k.reshape(N, S, d_k)  # (N, S, d_k)
+        v = v.reshape(N, S, d_v)  # (N, S, d_v)
+        with torch.autocast("cpu", enabled=False):  # backward has none
+            scores = scaled_bmm(q, k.mT, ctx.scale)  # (N, T, S)
+            if mask is not None:
+                hidden = torch.zeros(mask.shape, dtype=q.dtype)
+                hidden.masked_fill_(~mask, -math.inf)
+                scores.view(*heads, T, S).add_(hidden)
+            weights = scores.softmax(dim=-1)  # (N, T, S)
+            output = torch.bmm(weights, v)  # (N, T, d_v)
+        ctx.save_for_backward(q, k, v, weights, output)
+        return output.view(*heads, T, d_v)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Send the gradient back through each step of the formula.
+
+        A row of the softmax turns ``dw`` into ``w (dw - w · dw)``. The dot
+        product equals that of the output with its gradient, which is shorter
+        (Dao et al., 2022, appendix B.2).
+        """
+        q, k, v, weights, output = ctx.saved_tensors
+        heads = grads[0].shape[:-2]
+        grad = grads[0].reshape(output.shape)  # (N, T, d_v)
+        v_grad = torch.bmm(weights.mT, grad)  # (N, S, d_v)
+        lost = (output * grad).sum(-1, keepdim=True)  # (N, T, 1)
+        weights_grad = torch.bmm(grad, v.mT)  # (N, T, S)
+        scores_grad = weights_grad.sub_(lost).mul_(weights)
+        q_grad = scaled_bmm(scores_grad, k, ctx.scale)  # (N, T, d_k)
+        k_grad = scaled_bmm(scores_grad.mT, q, ctx.scale)  # (N, S, d_k)
+        return (
+            q_grad.view(*heads, *q.shape[1:]),
+            k_grad.view(*heads, *k.shape[1:]),
+            v_grad.view(*heads, *v.shape[1:]),
+            None,
+        )
+
+
+def scaled_bmm(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """Compute ``scale * (a @ b)`` without a pass for the scale."""
+    nothing = a.new_empty(1, 1, 1)
+    return torch.baddbmm(nothing, a, b, beta=0, alpha=scale)
