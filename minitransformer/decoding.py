@@ -10,6 +10,10 @@ from minitransformer.config import BOS_ID, EOS_ID
 from minitransformer.errors import UserError
 from minitransformer.model import Transformer
 
+# The best of 0.6, 1, 1.5, 2, 2.5 and 3 on the validation sentences of
+# Multi30k and of Tatoeba.
+LENGTH_PENALTY = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
@@ -86,7 +90,7 @@ def beam_search(
     model: Transformer,
     source: Tensor,
     beam_size: int = 4,
-    length_penalty: float = 1.0,
+    length_penalty: float = LENGTH_PENALTY,
     max_len: int | None = None,
 ) -> list[list[Hypothesis]]:
     """Keep the ``beam_size`` best beginnings of each sentence at every step.

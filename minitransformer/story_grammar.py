@@ -23,8 +23,14 @@ from minitransformer.story_lexicon import Adjective, Noun, Verb
 T = TypeVar("T")
 Word = tuple[str, tuple[int, ...]]
 Side = list[Word]
-UNOWNED = ("man", "woman", "boy", "girl")  # "ma femme" is a wife
 JE, NOUS, VOUS, IL, ILS = range(5)  # the order of a verb's forms
+# What belongs to somebody, by person and gender.
+OWN = {
+    (IL, "m"): "his",
+    (IL, "f"): "her",
+    (ILS, "m"): "their",
+    (ILS, "f"): "their",
+}
 BE = {
     "now": ("am", "are", "are", "is", "are"),
     "past": ("was", "were", "were", "was", "were"),
@@ -85,12 +91,20 @@ class Maker:
     Args:
         rng: The source of every choice. Only ``random()`` is called, which
             gives the same numbers on every platform.
+
+    Attributes:
+        links: How many links were given out.
+        pairs: Nouns with what was said of them.
+        named: The nouns of the sentence so far.
+        own: The possessive that fits the subject: "his", "her" or "their".
     """
 
     def __init__(self, rng: random.Random):
         self.rng = rng
         self.links = 0
         self.pairs: list[tuple[str, str]] = []
+        self.named: list[Noun] = []
+        self.own: str | None = None
 
     def chance(self, p: float) -> bool:
         """Be true with probability ``p``."""
@@ -99,6 +113,22 @@ class Maker:
     def choose(self, options: Sequence[T]) -> T:
         """Take one of some options."""
         return options[int(self.rng.random() * len(options))]
+
+    def choose_noun(self, nouns: Sequence[Noun]) -> Noun:
+        """Take a noun that the sentence has not named yet."""
+        noun = self.choose(nouns)
+        while noun in self.named and len(nouns) > len(self.named):
+            noun = self.choose(nouns)
+        return noun
+
+    def determiner(self, noun: Noun, options: Sequence[str]) -> str:
+        """Take a determiner that suits a noun and the subject before it."""
+        chosen = self.choose(options)
+        if chosen not in tables.POSSESSIVES:
+            return chosen
+        if noun in lexicon.UNOWNED:
+            return "the"
+        return self.own or chosen if chosen in ("his", "her") else chosen
 
     def link(self) -> int:
         """Return a number for words that translate each other."""
@@ -135,6 +165,7 @@ class Maker:
     ) -> Nominal:
         """Build determiner, adjective and noun, in each language's order."""
         head, link = self.link(), self.link()
+        self.named.append(noun)
         gender, index = noun.gender, int(many)
         english, french = tables.DETERMINERS[determiner]
         en_det = english[index]
@@ -175,7 +206,7 @@ class Maker:
                 negation.
             odd: Adjectives to leave out.
         """
-        noun = self.choose(nouns)
+        noun = self.choose_noun(nouns)
         adjective = self.attribute(noun) if self.chance(0.4) else None
         if adjective is not None and adjective.en in odd:
             adjective = None
@@ -188,15 +219,13 @@ class Maker:
         determiners = ["the", "the", "the", "this", *tables.POSSESSIVES]
         if not (noun.mass or definite):
             determiners += ["a"] * 5
-        determiner = self.choose(determiners)
-        if noun.en[0] in UNOWNED and determiner in tables.POSSESSIVES:
-            determiner = "the"
+        determiner = self.determiner(noun, determiners)
         many = not noun.mass and self.chance(0.2)
         return self.nominal(noun, determiner, many, adjective)
 
     def owned(self, noun: Noun) -> Nominal:
         """Build "the baker's bicycle": the owner moves behind in French."""
-        owner = self.nominal(self.choose(lexicon.TAGS["job"]))
+        owner = self.nominal(self.choose_noun(lexicon.TAGS["job"]))
         head, of = self.link(), (self.link(),)
         en = [*owner.en, ("'s", of), (noun.en[0], (head,))]
         det = tables.DETERMINERS["the"][1]["mf".index(noun.gender)]
@@ -209,6 +238,7 @@ class Maker:
         if roll < 0.14:
             name, gender = self.choose(tables.NAMES)
             same = self.words(name, name)
+            self.own = OWN[IL, gender]
             return Nominal(same.en, same.fr, IL, gender)
         if roll < 0.30:
             en, fr, who, gender = self.choose(
@@ -220,15 +250,28 @@ class Maker:
                 )
             )
             pair = self.words(en, fr)
+            self.own = OWN.get((who, gender))
             return Nominal(pair.en, pair.fr, who, gender)
-        noun = self.choose(lexicon.TAGS["person"])
+        noun = self.choose_noun(lexicon.TAGS["person"])
         adjective = self.attribute(noun) if self.chance(0.3) else None
         if noun in lexicon.TAGS["family"]:
             determiner = self.choose(tables.POSSESSIVES)
         else:
             determiner = self.choose(("the", "the", "the", "a", "this"))
         many = self.chance(0.22) and noun.en[0] not in ("mother", "father")
-        return self.nominal(noun, determiner, many, adjective)
+        return self.subject(noun, determiner, many, adjective)
+
+    def subject(
+        self,
+        noun: Noun,
+        determiner: str,
+        many: bool,
+        adjective: Adjective | None = None,
+    ) -> Nominal:
+        """Build somebody who may own things later in the sentence."""
+        nominal = self.nominal(noun, determiner, many, adjective)
+        self.own = OWN[nominal.person, noun.gender]
+        return nominal
 
     # Verb phrases ---
 

@@ -154,6 +154,15 @@ def _read_tags() -> None:
 
 _read_tags()
 
+# They take no possessive: "ma femme" is a wife and "ma fille" a daughter, and
+# streets and rivers are nobody's.
+UNOWNED = frozenset(
+    nouns_of(
+        "man woman boy girl thief pirate witch giant"
+        " way nature -field -garden -courtyard -meadow"
+    )
+)
+
 
 def _read_adjective(english: str, french: str, flags: str) -> Adjective:
     """Read one adjective."""

@@ -11,7 +11,6 @@ from minitransformer.story_grammar import (
     IL,
     ILS,
     JE,
-    UNOWNED,
     VOUS,
     Maker,
     Nominal,
@@ -83,6 +82,7 @@ _CLASHES = [
         "calm angry",
         "deep narrow",
         "expensive cheap",
+        "quiet dangerous",
     )
 ]
 _NO_PROGRESSIVE = ("see", "hear", "forget", "find", "lose")
@@ -99,6 +99,7 @@ _ODD = {
     "repair": "broken",
     "wear": "torn useless",
     "eat": "rotten",
+    "choose": "rotten",
 }
 _TO: tables.Preposition = (("in",), ("à",))
 _WITH_A = (
@@ -193,6 +194,8 @@ def transitive(make: Maker) -> Draft:
     tense = make.choose(("past", "past", "past", "future", "now", "habit"))
     if tense == "now" and verb.base in _NO_PROGRESSIVE:
         tense = "habit"
+    if tense == "habit" and negative and not verb.state:
+        tense = "past"  # what is not done every day is done some day
     adverb = None
     if tense == "habit" and not negative and make.chance(0.5):
         adverb = make.choose(tables.OFTEN)
@@ -200,7 +203,8 @@ def transitive(make: Maker) -> Draft:
         tense = "future"  # "we read" would be the past as well
     phrase = subject + make.verb(verb, subject, tense, negative, adverb)
     phrase += _object(make, verb, negative)
-    if not verb.state and adverb is None and make.chance(0.5):
+    dated = tense == "habit" or make.chance(0.5)
+    if dated and not verb.state and adverb is None:
         phrase += make.when(tense)
     return Draft(phrase)
 
@@ -216,12 +220,14 @@ def _object(make: Maker, verb: Verb, definite: bool) -> Nominal:
 def two_clauses(make: Maker) -> Draft:
     """Paul washed the car, but the singer did not wash the bus."""
     joint = make.choose((("and", "et"), ("but", "mais")))
-    clauses = []
+    tense = make.choose(("past", "past", "future"))
+    clauses: list[Phrase] = []
     for _ in range(2):
         verb = VERBS[make.choose(_DIRECT)]
         subject = make.person()
+        while clauses and subject.en[0][0] in ("he", "she"):
+            subject = make.person()  # it might stand for anybody before
         negative = make.chance(0.2)
-        tense = make.choose(("past", "past", "future"))
         clause = subject + make.verb(verb, subject, tense, negative)
         clauses.append(clause + _object(make, verb, negative))
     comma = make.words(",", ",") if joint[0] == "but" else Phrase()
@@ -236,7 +242,7 @@ def giving(make: Maker) -> Draft:
     tense = make.choose(("past", "past", "future"))
     phrase = subject + make.verb(verb, subject, tense, negative)
     phrase += make.thing(verb.suits, definite=negative)
-    phrase += make.place(tables.TO, make.choose(TAGS["stranger"]))
+    phrase += make.place(tables.TO, make.choose_noun(TAGS["stranger"]))
     if make.chance(0.3):
         phrase += make.when(tense)
     return Draft(phrase)
@@ -266,10 +272,9 @@ def going(make: Maker) -> Draft:
     phrase = subject + make.verb(_GO, subject, tense, make.chance(0.2))
     phrase += make.place(tables.TO, make.choose(TAGS["destination"]))
     if make.chance(0.4):
-        friend = make.nominal(
-            make.choose(TAGS["family"]), make.choose(tables.POSSESSIVES)
-        )
-        phrase += make.words("with", "avec") + friend
+        noun = make.choose_noun(TAGS["family"])
+        determiner = make.determiner(noun, tables.POSSESSIVES)
+        phrase += make.words("with", "avec") + make.nominal(noun, determiner)
     if make.chance(0.4):
         phrase += make.when(tense)
     return Draft(phrase)
@@ -281,7 +286,7 @@ def question(make: Maker) -> Draft:
     subject = make.person()
     while subject.person == JE:
         subject = make.person()
-    past = make.chance(0.6)
+    past = not verb.state or make.chance(0.6)
     tense = "past" if past else "habit"
     ask = "did" if past else "does" if subject.person == IL else "do"
     own = make.words(ask, "est-ce que|qu'")
@@ -339,9 +344,9 @@ def description(make: Maker) -> Draft:
     name = make.choose(_predicates(noun))
     adjective = ADJECTIVES[name]
     many = not noun.mass and make.chance(0.3)
-    determiner = make.choose(("the", "the", "this", *tables.POSSESSIVES))
-    if noun.en[0] in UNOWNED:
-        determiner = "the"
+    determiner = make.determiner(
+        noun, ("the", "the", "this", *tables.POSSESSIVES)
+    )
     attribute = make.attribute(noun) if make.chance(0.35) else None
     if attribute is not None and _clash(attribute.en, name):
         attribute = None
@@ -356,13 +361,6 @@ def description(make: Maker) -> Draft:
     )
 
 
-def _mine(noun: Noun) -> tuple[str, ...]:
-    """List determiners; "ma femme" is a wife, "ma fille" a daughter."""
-    if noun.en[0] in UNOWNED:
-        return ("the", "this")
-    return ("the", "this", "my", "your")
-
-
 def comparison(make: Maker) -> Draft:
     """The river is wider than the street."""
     name = make.choose(_COMPARED)
@@ -375,7 +373,11 @@ def comparison(make: Maker) -> Draft:
     second = make.choose(others)
     many = not (first.mass or second.mass) and make.chance(0.25)
     subject, other = (
-        make.nominal(noun, make.choose(_mine(noun)), many)
+        make.nominal(
+            noun,
+            make.determiner(noun, ("the", "this", "my", "your")),
+            many,
+        )
         for noun in (first, second)
     )
     make.pairs += [(noun.en[0], name) for noun in (first, second)]
@@ -415,7 +417,7 @@ def subject_relative(make: Maker) -> Draft:
     """The boy who lost the map is very tired."""
     noun = make.choose(TAGS["stranger"])
     many = make.chance(0.25)
-    subject = make.nominal(noun, make.choose(("the", "this")), many)
+    subject = make.subject(noun, make.choose(("the", "this")), many)
     verb = VERBS[make.choose(_ACTIONS)]
     phrase = subject + make.words("who", "qui")
     phrase += make.verb(verb, subject, "past") + _object(make, verb, False)
@@ -598,7 +600,8 @@ def reason(make: Maker) -> Draft:
         return reason(make)
     name = make.choose(fits)
     adjective = ADJECTIVES[name]
-    pair = _both(make, first, second, name)
+    reasons = f"{scene.of_subject} {scene.of_object}"
+    pair = _both(make, first, second, name, reasons)
     verb = VERBS[scene.english]
     phrase = pair[0] + make.verb(verb, pair[0], "past", scene.negative)
     phrase += pair[1] + make.words("because", "parce que|qu'")
@@ -626,7 +629,7 @@ def fitting(make: Maker) -> Draft:
         return fitting(make)
     name = make.choose(fits)
     adjective = ADJECTIVES[name]
-    pair = _both(make, first, second, "big small " + name)
+    pair = _both(make, first, second, "big small " + name, names)
     phrase = pair[0] + make.verb(_FIT, pair[0], "past", negative=True)
     phrase += pair[1] + make.words("because", "parce que|qu'")
     antecedent = pair[0] if of_first else pair[1]
@@ -647,7 +650,7 @@ def consequence(make: Maker) -> Draft:
     )
     names = [
         name
-        for name in ("frightened", "sad", "nervous", "ashamed")
+        for name in ("frightened", "sad", "ashamed")
         if name in SUITED[first.en[0]] and name not in SUITED[second.en[0]]
     ]
     pair = _both(make, first, second, "broken frightened sad")
@@ -673,7 +676,7 @@ def consequence(make: Maker) -> Draft:
 
 
 def _both(
-    make: Maker, first: Noun, second: Noun, said: str
+    make: Maker, first: Noun, second: Noun, said: str, reasons: str = ""
 ) -> tuple[Nominal, Nominal]:
     """Build both nouns, singular or plural together: number tells nothing.
 
@@ -682,16 +685,20 @@ def _both(
         first: The subject.
         second: The object.
         said: What will be said; no attribute contradicts it or repeats it.
+        reasons: What might have been said; no attribute gives such a reason.
     """
     many = not second.mass and make.chance(0.25)
     built = []
     for noun in (first, second):
         adjective = make.attribute(noun) if make.chance(0.3) else None
-        if adjective is not None and any(
-            _clash(adjective.en, name) for name in said.split()
+        if adjective is not None and (
+            adjective.en in reasons.split()
+            or any(_clash(adjective.en, name) for name in said.split())
         ):
             adjective = None
-        determiner = make.choose(("the", "the", "the", "this", "my", "our"))
+        determiner = make.determiner(
+            noun, ("the", "the", "the", "this", "my", "our")
+        )
         built.append(make.nominal(noun, determiner, many, adjective))
     return built[0], built[1]
 

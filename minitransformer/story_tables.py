@@ -342,7 +342,7 @@ window_or_door: door window gate
 openable: door window gate box bag suitcase drawer chest wardrobe cupboard
 container_in: box bag suitcase basket drawer crate chest wardrobe cupboard
 shelter: barn stable cave cellar house kitchen garage attic castle hut tower
-resting: sofa bed cushion armchair blanket carpet mattress mat bench chair
+resting: sofa bed cushion blanket carpet mattress mat bench chair
 hard_bed: bench chair mattress bed sofa mat
 fragile_pulled: pulled sledge
 lost: key ring umbrella watch phone hat glove scarf ticket ball doll map
@@ -374,7 +374,7 @@ washable: clothes vehicle plate cup glass bowl window dog carrot -train -boat
 cleanable: room car bus shop house church street table carpet school hotel
 landmark: church school station museum castle hotel hospital market library
 landmark: farm theatre factory tower
-fit_in: guitar violin painting mirror lamp ladder umbrella drum piano coat
+fit_in: guitar violin painting mirror lamp umbrella drum coat
 fit_in: blanket cushion clock computer map trumpet carpet
 fit_into: box bag suitcase drawer basket crate chest wardrobe cupboard car
 furnishing: sofa bed table armchair wardrobe piano mirror carpet lamp shelf
@@ -490,7 +490,7 @@ happy | heureux heureuse | g happier | person dog cat horse pig lion \
  elephant mouse
 sad | triste | g sadder | person dog story song film poem novel lion horse \
  elephant donkey
-kind | gentil gentille | g kinder | person dog horse elephant -thief
+kind | gentil gentille | bg kinder | person dog horse elephant -thief
 brave | courageux courageuse | g braver | person dog horse lion mouse bear \
  panther goat hen donkey -thief
 clever | intelligent | g cleverer | person dog fox mouse elephant horse \
@@ -557,8 +557,8 @@ modern | moderne | g | building vehicle furniture kitchen office city lamp \
  painting bridge -barn -stable -hut -castle -palace -cart
 comfortable | confortable | g | bed sofa armchair chair shoe boot house \
  hotel car train mattress cushion bench bedroom lounge
-soft | moelleux moelleuse | g softer | bed sofa cushion armchair blanket \
- carpet mattress
+soft | moelleux moelleuse | g softer | bed sofa cushion armchair carpet \
+ mattress
 hard | dur | g harder | bed bench chair mattress stone bread biscuit cheese \
  mat sofa
 elegant | élégant | g | dress coat hat suit skirt jacket shirt scarf shoe \

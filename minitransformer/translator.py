@@ -21,7 +21,7 @@ from minitransformer.checkpoints import (
 )
 from minitransformer.config import BOS_ID, EOS_ID, UNK_ID
 from minitransformer.data import encode_source, pad
-from minitransformer.decoding import beam_search
+from minitransformer.decoding import LENGTH_PENALTY, beam_search
 from minitransformer.errors import UserError
 from minitransformer.exporting import export_model
 from minitransformer.model import Transformer
@@ -167,7 +167,7 @@ class Translator:
         self,
         text: str | list[str] | tuple[str, ...],
         beam_size: int = 4,
-        length_penalty: float = 1.0,
+        length_penalty: float = LENGTH_PENALTY,
         batch_size: int = 64,
     ) -> str | list[str]:
         """Translate one text or many.
@@ -204,7 +204,7 @@ class Translator:
         lines: Sequence[str],
         *,
         beam_size: int = 4,
-        length_penalty: float = 1.0,
+        length_penalty: float = LENGTH_PENALTY,
         batch_size: int = 64,
         split: bool = True,
         place: Callable[[int], str] = "Line {}".format,

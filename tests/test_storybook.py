@@ -8,6 +8,7 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 
 from minitransformer import story_lexicon as lexicon
+from minitransformer import story_tables as tables
 from minitransformer import storybook
 from minitransformer.story_french import (
     agree,
@@ -191,6 +192,39 @@ def test_pronouns_point_at_their_nouns(some):
             )
             seen[french] += 1
     assert min(seen[word] for word in SUBJECTS) > 30
+
+
+def test_his_and_her_belong_to_the_subject(some):
+    fits = Counter()
+    for pair in some:
+        source = words(pair.source)
+        known = source[0] in ("He", "She", "The")
+        if pair.pattern not in ("giving", "transitive") or not known:
+            continue
+        entry = next(
+            (n for n in lexicon.NOUNS.values() if n.en[0] == source[1]), None
+        )
+        gender = "f" if source[0] == "She" else "m"
+        if source[0] == "The":
+            if entry is None:  # an adjective, or a plural
+                continue
+            gender = entry.gender
+        own = {"m": "his", "f": "her"}[gender]
+        other = {"m": "her", "f": "his"}[gender]
+        assert other not in source
+        fits[own] += own in source
+    assert min(fits["his"], fits["her"]) > 3
+
+
+def test_nobody_meets_himself_and_nobody_owns_a_river(some):
+    for pair in some:
+        source = [word.lower() for word in words(pair.source)]
+        for noun in lexicon.TAGS["person"]:
+            assert sum(source.count(form) for form in set(noun.en)) <= 1
+        for noun in lexicon.UNOWNED:
+            for form in {*noun.en} & {*source}:
+                before = source[source.index(form) - 1]
+                assert before not in tables.POSSESSIVES
 
 
 def test_english_decides_the_french():
