@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SCRIPTS := $(filter-out %/measuring.py,$(wildcard benchmarks/*.py))
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
@@ -62,7 +63,7 @@ format: $(READY) ## format Python files and the code of the chapters
 	$(BIN)/python tools/nb.py format
 
 bench: $(READY) ## measure; writes minitransformer/results/*.json
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	for script in $(SCRIPTS); do $(BIN)/python $$script || exit 1; done
 
 clean: ## remove what was built (the set-up stays: rm -r .venv)
 	rm -rf _build build dist *.egg-info .coverage .coverage.*

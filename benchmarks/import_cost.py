@@ -8,16 +8,14 @@ time is that of the import itself, without the start of Python.
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
-import torch
+from measuring import RESULTS, surroundings
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "minitransformer" / "results" / "import_cost.json"
 MODULES = ("torch", "minitransformer")
 PROGRAM = """
 import time
@@ -53,17 +51,16 @@ def measure(rounds: int) -> dict[str, object]:
         "seconds": {m: [round(t, 4) for t in times[m]] for m in MODULES},
         "median_seconds": {m: round(medians[m], 4) for m in MODULES},
         "ratio": round(medians["minitransformer"] / medians["torch"], 4),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-        "system": platform.system(),
+        **surroundings(),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS / "import_cost.json"
+    )
     arguments = parser.parse_args()
     result = measure(arguments.rounds)
     arguments.out.write_text(json.dumps(result, indent=1) + "\n")

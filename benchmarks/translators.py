@@ -11,12 +11,12 @@ stay beside the model, since they are other people's text.
 
 import argparse
 import json
-import platform
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from measuring import RESULTS, surroundings
 
 from minitransformer import Translator, cli
 from minitransformer.checkpoints import load_tensors
@@ -25,18 +25,7 @@ from minitransformer.files import read_json, write_json
 from minitransformer.recipes import train_translator
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "minitransformer" / "results"
 SPLITS = {"storybook": ("test", "compositional")}
-
-
-def processor() -> str:
-    """Name the processor, where the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":")[1] for line in lines if "model name" in line]
-    return names[0].strip() if names else platform.machine()
 
 
 def measure(name: str, folder: Path) -> None:
@@ -68,10 +57,7 @@ def measure(name: str, folder: Path) -> None:
         scores[split] = found
     result = {
         "corpus": name,
-        "machine": processor(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
+        **surroundings(),
         "parameters": sum(p.numel() for p in translator.model.parameters()),
         "config": asdict(translator.model.config),
         "options": translator.facts["options"],

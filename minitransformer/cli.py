@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from minitransformer.decoding import LENGTH_PENALTY
 from minitransformer.errors import UserError
 
 if TYPE_CHECKING:
@@ -413,7 +414,7 @@ def translate(
     beam: BeamOption = 4,
     length_penalty: Annotated[
         float, typer.Option(help="Higher prefers longer translations.")
-    ] = 1.0,
+    ] = LENGTH_PENALTY,
     batch_size: Annotated[
         int, typer.Option(help="Sentences translated together.")
     ] = 64,
@@ -559,7 +560,7 @@ def evaluate(
     beam: BeamOption = 4,
     length_penalty: Annotated[
         float, typer.Option(help="Higher prefers longer translations.")
-    ] = 1.0,
+    ] = LENGTH_PENALTY,
     batch_size: Annotated[
         int, typer.Option(help="Sentences translated together.")
     ] = 64,

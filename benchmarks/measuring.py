@@ -1,0 +1,86 @@
+"""How the benchmarks measure: in turn, by processor time, with intervals."""
+
+import platform
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parents[1] / "minitransformer" / "results"
+
+
+def processor() -> str:
+    """Name the processor, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":")[1] for line in lines if "model name" in line]
+    return names[0].strip() if names else platform.machine()
+
+
+def surroundings() -> dict[str, Any]:
+    """Say what a figure was measured on."""
+    return {
+        "machine": processor(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def alternate(
+    candidates: Mapping[str, Callable[[], object]], rounds: int
+) -> dict[str, list[float]]:
+    """Run the candidates in turn, so that a bad moment hits all of them.
+
+    Args:
+        candidates: Name to what is timed.
+        rounds: How often each is timed; one round before warms up.
+
+    Returns:
+        Name to seconds of processor time, one a round. It leaves out what
+        the machine did meanwhile for others, but not what that did to the
+        caches.
+    """
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    names = list(candidates)
+    for number in range(rounds + 1):
+        first = number % len(names)  # nobody always follows the same one
+        for name in names[first:] + names[:first]:
+            started = time.process_time()
+            candidates[name]()
+            taken = time.process_time() - started
+            if number:
+                times[name].append(taken)
+    return times
+
+
+def ratio(
+    slower: Sequence[float], faster: Sequence[float], resamples: int = 2_000
+) -> dict[str, float]:
+    """Say how many times as long the first took, round by round.
+
+    Returns:
+        The median of the rounds' ratios, and the 95 % interval of that
+        median by the bootstrap (Efron, 1979).
+
+    >>> ratio([2.0, 2.2, 2.0], [1.0, 1.0, 1.0])["median"]
+    2.0
+    """
+    rounds = [a / b for a, b in zip(slower, faster, strict=True)]
+    rng = random.Random(0)
+    medians = sorted(
+        statistics.median(rng.choices(rounds, k=len(rounds)))
+        for _ in range(resamples)
+    )
+    return {
+        "median": round(statistics.median(rounds), 3),
+        "low": round(medians[int(0.025 * resamples)], 3),
+        "high": round(medians[int(0.975 * resamples)], 3),
+    }
