@@ -58,3 +58,12 @@ def test_the_storybook_is_learned():
 
 def test_the_import_costs_at_most_a_tenth_more_than_torch():
     assert read(RESULTS / "import_cost.json")["ratio"] <= 1.1
+
+
+def test_a_training_step_is_faster_than_torchs_own():
+    result = read(RESULTS / "training_speed.json")
+    assert result["surroundings"]["threads"] == 1
+    assert len(result["seconds"]["minitransformer"]) >= 5
+    found = result["times_as_fast"]
+    assert found["nn.Transformer"]["low"] > 1
+    assert found["nn.Transformer, unsorted"]["low"] > 2
