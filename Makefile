@@ -5,11 +5,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SCRIPTS := $(filter-out %/measuring.py,$(wildcard benchmarks/*.py))
+PEERS := build/peers
+# in this order: some measure what others trained
+SCRIPTS := import_cost translators exports attention_speed memory \
+	training_speed decoding_speed
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test serve notebooks format bench clean \
+.PHONY: help book test serve notebooks format bench peers clean \
 	lint unit gate pages rehearse build
 
 help: ## list the targets
@@ -62,8 +65,21 @@ format: $(READY) ## format Python files and the code of the chapters
 	$(BIN)/ruff format --exclude notebooks .
 	$(BIN)/python tools/nb.py format
 
-bench: $(READY) ## measure; writes minitransformer/results/*.json
-	for script in $(SCRIPTS); do $(BIN)/python $$script || exit 1; done
+bench: peers ## measure; writes minitransformer/results/*.json
+	for script in $(SCRIPTS); do \
+	    $(PEERS)/bin/python benchmarks/$$script.py || exit 1; done
+
+peers: $(PEERS)/.ready ## install the libraries we are measured beside
+
+$(PEERS)/.ready: requirements.txt pyproject.toml benchmarks/peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install -q --disable-pip-version-check \
+	    -r requirements.txt -e .
+	$(PEERS)/bin/python -m pip install -q --disable-pip-version-check \
+	    -r benchmarks/peers.txt
+	$(PEERS)/bin/python -m pip install -q --disable-pip-version-check \
+	    --no-deps joeynmt==2.3.0
+	@touch $@
 
 clean: ## remove what was built (the set-up stays: rm -r .venv)
 	rm -rf _build build dist *.egg-info .coverage .coverage.*

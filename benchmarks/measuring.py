@@ -35,27 +35,30 @@ def surroundings() -> dict[str, Any]:
 
 
 def alternate(
-    candidates: Mapping[str, Callable[[], object]], rounds: int
+    candidates: Mapping[str, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.process_time,
 ) -> dict[str, list[float]]:
     """Run the candidates in turn, so that a bad moment hits all of them.
 
     Args:
         candidates: Name to what is timed.
         rounds: How often each is timed; one round before warms up.
+        clock: Processor time leaves out what the machine did meanwhile for
+            others, but not what that did to the caches. With several threads
+            it adds them up: take ``time.perf_counter``.
 
     Returns:
-        Name to seconds of processor time, one a round. It leaves out what
-        the machine did meanwhile for others, but not what that did to the
-        caches.
+        Name to seconds, one a round.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
     names = list(candidates)
     for number in range(rounds + 1):
         first = number % len(names)  # nobody always follows the same one
         for name in names[first:] + names[:first]:
-            started = time.process_time()
+            started = clock()
             candidates[name]()
-            taken = time.process_time() - started
+            taken = clock() - started
             if number:
                 times[name].append(taken)
     return times

@@ -9,6 +9,7 @@ from torch import Tensor
 from minitransformer.config import BOS_ID, EOS_ID
 from minitransformer.errors import UserError
 from minitransformer.model import Transformer
+from minitransformer.packed_decoder import fast_step
 
 # The best of 0.6, 1, 1.5, 2, 2.5 and 3 on the validation sentences of
 # Multi30k and of Tatoeba.
@@ -68,9 +69,10 @@ def greedy_decode(
     results: list[list[int]] = [[] for _ in source]
     rows = list(range(len(source)))  # the sentence each row works on
     state = model.start(source)
+    step = fast_step(model, state)
     tokens = torch.full_like(source[:, 0], BOS_ID)  # (B,)
     for _ in range(limit):
-        tokens = model.step(tokens, state).argmax(dim=-1)
+        tokens = step(tokens, state).argmax(dim=-1)
         chosen = tokens.tolist()
         going = [row for row, token in enumerate(chosen) if token != EOS_ID]
         for row in going:
@@ -124,14 +126,15 @@ def beam_search(
     rows = list(range(len(source)))  # the sentence of each group of K beams
     K, device = beam_size, source.device
     state = model.start(source)
+    step = fast_step(model, state)
     state.reorder(
-        torch.arange(len(source), device=device).repeat_interleave(K)
+        torch.arange(len(source), device=device)[:, None].repeat(1, K)
     )
     ids = source.new_full((len(source), K, 1), BOS_ID)  # (B, K, 1)
     sums = torch.full((len(source), K), -math.inf, device=device)  # (B, K)
     sums[:, 0] = 0.0  # the K beginnings are equal as yet: one is enough
     for length in range(1, limit + 1):
-        logits = model.step(ids[:, :, -1].flatten(), state)
+        logits = step(ids[:, :, -1].flatten(), state)
         steps = logits.float().log_softmax(dim=-1)
         steps = steps.view(len(rows), K, -1)  # (B, K, V)
         totals = (sums[:, :, None] + steps).flatten(1)  # (B, K·V)
@@ -166,7 +169,7 @@ def beam_search(
             break
         kept = torch.tensor(going, device=device)
         first = torch.arange(len(rows), device=device)[:, None] * K
-        state.reorder((first + parents)[kept].flatten())
+        state.reorder((first + parents)[kept])
         ids, sums = ids[kept], sums[kept]
         rows = [rows[row] for row in going]
     return [sorted(each, key=lambda one: -one.score)[:K] for each in found]

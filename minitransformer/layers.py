@@ -58,17 +58,13 @@ class LayerState:
     """What a decoder layer remembers from step to step.
 
     Attributes:
-        past: Keys and values of the tokens so far, ``(B, H, t, d_k)`` each.
-        memory: Keys and values of the source, ``(B, H, S, d_k)`` each.
+        past: Keys and values of the tokens so far, ``(2, B·K, H, t, d_k)``,
+            where ``K`` beginnings of a translation stand side by side.
+        memory: Keys and values of the source, ``(2, B, H, S, d_k)``.
     """
 
-    past: tuple[Tensor, Tensor]
-    memory: tuple[Tensor, Tensor]
-
-    def reorder(self, index: Tensor) -> None:
-        """Keep the rows ``index (B',)`` of the batch, in that order."""
-        self.past = (self.past[0][index], self.past[1][index])
-        self.memory = (self.memory[0][index], self.memory[1][index])
+    past: Tensor
+    memory: Tensor
 
 
 class DecoderLayer(nn.Module):
@@ -131,10 +127,9 @@ class DecoderLayer(nn.Module):
     def start(self, memory: Tensor) -> LayerState:
         """Prepare for decoding step by step from ``memory (B, S, D)``."""
         nothing = memory[:, :0]
-        return LayerState(
-            past=self.self_attention.keys_values(nothing, nothing),
-            memory=self.cross_attention.keys_values(memory, memory),
-        )
+        past = self.self_attention.keys_values(nothing, nothing)
+        source = self.cross_attention.keys_values(memory, memory)
+        return LayerState(torch.stack(past), torch.stack(source))
 
     def step(
         self, x: Tensor, state: LayerState, memory_mask: Tensor | None = None
@@ -142,27 +137,25 @@ class DecoderLayer(nn.Module):
         """Do `forward` for the newest token alone.
 
         Args:
-            x: The newest token, ``(B, 1, D)``.
+            x: The newest token of each beginning, ``(B·K, 1, D)``.
             state: What the layer remembers; the token is added to it.
             memory_mask: As in `forward`.
 
         Returns:
-            ``(B, 1, D)``.
+            ``(B·K, 1, D)``.
         """
 
         def look_back(x: Tensor) -> Tensor:
-            k, v = self.self_attention.keys_values(x, x)  # (B, H, 1, d_k)
-            past_k, past_v = state.past
-            state.past = (
-                torch.cat([past_k, k], dim=2),
-                torch.cat([past_v, v], dim=2),
-            )
+            newest = torch.stack(self.self_attention.keys_values(x, x))
+            state.past = torch.cat([state.past, newest], dim=3)
             return self.self_attention.from_keys_values(x, *state.past)
 
         def look_at_source(x: Tensor) -> Tensor:
+            # Beginnings of one translation ask the same source together.
+            queries = x.view(state.memory.shape[1], -1, x.shape[-1])
             return self.cross_attention.from_keys_values(
-                x, *state.memory, memory_mask
-            )
+                queries, *state.memory, memory_mask
+            ).view(x.shape)
 
         x = self.add_norm1(x, look_back)
         x = self.add_norm2(x, look_at_source)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK = 1_024  # labels whose logits exist at the same time
+CHUNK = 512  # labels whose logits exist at the same time
 
 
 def smoothed_cross_entropy(
@@ -88,16 +88,18 @@ class _OutputLoss(torch.autograd.Function):
                 of_label = logits.gather(1, label).to(exact)
                 grad = logits.softmax(dim=1)
                 # log Σ exp z from the largest probability, never too small
-                most, at = grad.max(dim=1, keepdim=True)
-                normaliser = (
-                    logits.gather(1, at).to(exact) - most.to(exact).log()
-                )
+                most = logits.amax(dim=1, keepdim=True).to(exact)  # (C, 1)
+                share_of_most = grad.amax(dim=1, keepdim=True).to(exact)
+                normaliser = most - share_of_most.log()  # (C, 1)
                 loss += (normaliser - (1 - smoothing) * of_label).sum()
                 grad.scatter_add_(
                     1, label, grad.new_full(label.shape, smoothing - 1)
                 )
                 torch.mm(grad, weight, out=hidden_grad[part])
-                weight_grad += grad.T @ hidden[part]
+                if grad.dtype == exact:  # no room for the product needed
+                    weight_grad.addmm_(grad.T, hidden[part])
+                else:
+                    weight_grad += grad.T @ hidden[part]
             hidden_grad -= (share * all_words).to(hidden.dtype)
         ctx.save_for_backward(
             hidden_grad.to(dtypes[0]), weight_grad.to(dtypes[1])

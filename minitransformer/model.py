@@ -23,25 +23,42 @@ POSITIONS = {"sinusoidal": SinusoidalPositions, "learned": LearnedPositions}
 class DecodingState:
     """What the decoder remembers between two calls of `Transformer.step`.
 
+    A batch of ``B`` sentences has ``B·K`` rows: ``K`` beginnings of each
+    translation, side by side.
+
     Attributes:
         position: Number of target tokens read so far.
-        source_mask: ``(B, 1, 1, S)`` bool.
+        source_mask: ``(B, 1, 1, S)`` bool; ``None`` if nothing is hidden.
         layers: One `LayerState` for each decoder layer.
     """
 
     position: int
-    source_mask: Tensor
+    source_mask: Tensor | None
     layers: list[LayerState]
 
     def reorder(self, index: Tensor) -> None:
-        """Keep the rows ``index (B',)`` of the batch, in that order.
+        """Say which row each row goes on from.
 
-        A row may be kept several times (beams that share a beginning) or not
-        at all (sentences that are finished).
+        A row may be taken several times (beams that share a beginning) or
+        not at all (sentences that are finished).
+
+        Args:
+            index: ``(B', K')``, or ``(B',)`` for ``K' = 1``. The rows that
+                stand together belong to one sentence.
         """
-        self.source_mask = self.source_mask[index]
+        if index.ndim == 1:
+            index = index[:, None]  # (B', 1)
+        rows = index.flatten()  # (B'·K',)
+        num_rows = self.layers[0].past.shape[1]
+        num_sentences = self.layers[0].memory.shape[1]
+        sentences = index[:, 0] // (num_rows // num_sentences)  # (B',)
+        moved = sentences.tolist() != list(range(num_sentences))
+        if moved and self.source_mask is not None:
+            self.source_mask = self.source_mask.index_select(0, sentences)
         for layer in self.layers:
-            layer.reorder(index)
+            layer.past = layer.past.index_select(1, rows)
+            if moved:
+                layer.memory = layer.memory.index_select(1, sentences)
 
 
 class Transformer(nn.Module):
@@ -182,14 +199,31 @@ class Transformer(nn.Module):
         Raises:
             UserError: As in `forward`.
         """
-        check_ids("target", target, self.config.output_vocab_size)
         mask = source_mask(source)  # (B, 1, 1, S), or None
-        x = self._embed(self.target_embedding(target))  # (B, T, D)
-        x = self.dropout(self.target_positions(x))
+        x = self.embed_target(target)  # (B, T, D)
         for layer in self.decoder:
             x = layer(x, memory, mask)
         hidden: Tensor = self.decoder_norm(x)  # (B, T, D)
         return hidden
+
+    def embed_target(self, target: Tensor, start: int = 0) -> Tensor:
+        """Turn target ids into what the first layer of the decoder reads.
+
+        Args:
+            target: Token ids, ``(B, T)``.
+            start: Position of the first of them.
+
+        Returns:
+            ``(B, T, D)``.
+
+        Raises:
+            UserError: As in `forward`.
+        """
+        check_ids("target", target, self.config.output_vocab_size)
+        x = self._embed(self.target_embedding(target))  # (B, T, D)
+        x = self.target_positions(x, start)  # (B, T, D)
+        dropped: Tensor = self.dropout(x)
+        return dropped
 
     def start(self, source: Tensor) -> DecodingState:
         """Read the source and prepare to decode step by step.
@@ -206,25 +240,22 @@ class Transformer(nn.Module):
         """
         memory = self.encode(source)
         layers = [layer.start(memory) for layer in self._decoder_layers]
-        return DecodingState(0, padding_mask(source, PAD_ID), layers)
+        return DecodingState(0, source_mask(source), layers)
 
     def step(self, tokens: Tensor, state: DecodingState) -> Tensor:
         """Read one more target token and score what follows it.
 
         Args:
-            tokens: The newest token of each sentence, ``(B,)``.
+            tokens: The newest token of each row, ``(B·K,)``.
             state: The state from `start`, which is brought up to date.
 
         Returns:
-            Logits ``(B, V)``, those of the last row of `decode`.
+            Logits ``(B·K, V)``, those of the last row of `decode`.
 
         Raises:
             UserError: As in `forward`.
         """
-        tokens = tokens[:, None]  # (B, 1)
-        check_ids("target", tokens, self.config.output_vocab_size)
-        x = self._embed(self.target_embedding(tokens))  # (B, 1, D)
-        x = self.dropout(self.target_positions(x, state.position))
+        x = self.embed_target(tokens[:, None], state.position)  # (B·K, 1, D)
         layers = zip(self._decoder_layers, state.layers, strict=True)
         for layer, layer_state in layers:
             x = layer.step(x, layer_state, state.source_mask)

@@ -18,8 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from minitransformer.config import PAD_ID
 from minitransformer.errors import UserError
 from minitransformer.layers import LayerState
+from minitransformer.masks import padding_mask
 from minitransformer.model import DecodingState, Transformer
 
 
@@ -42,8 +44,8 @@ class Start(nn.Module):
             ``(B, 1, 1, S)``.
         """
         state = self.model.start(source)
-        layers = [torch.stack(layer.memory) for layer in state.layers]
-        return torch.stack(layers), state.source_mask
+        layers = [layer.memory for layer in state.layers]
+        return torch.stack(layers), padding_mask(source, PAD_ID)
 
 
 class Step(nn.Module):
@@ -72,12 +74,12 @@ class Step(nn.Module):
             Logits ``(B, V)``, and the past with one token more.
         """
         layers = [
-            LayerState((ours[0], ours[1]), (theirs[0], theirs[1]))
+            LayerState(ours, theirs)
             for ours, theirs in zip(past, memory, strict=True)
         ]
         state = DecodingState(past.shape[-2], mask, layers)
         logits = self.model.step(tokens, state)
-        layers_past = [torch.stack(layer.past) for layer in state.layers]
+        layers_past = [layer.past for layer in state.layers]
         return logits, torch.stack(layers_past)
 
 

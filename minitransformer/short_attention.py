@@ -29,34 +29,48 @@ def short_attention(
     Returns:
         ``(..., T, d_v)``. It can be differentiated once.
     """
+    if not torch.is_grad_enabled():  # autograd costs more than one query
+        return _attend(q, k, v, mask)[-1].view(*q.shape[:-1], v.shape[-1])
     apply: Any = _ShortAttention.apply
     output: Tensor = apply(q, k, v, mask)
     return output
 
 
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
+) -> tuple[Tensor, ...]:
+    """Put sentences and heads in one dimension ``N``, so that bmm takes them.
+
+    Returns:
+        Queries, keys, values, weights and output, ``(N, ..., ...)`` each.
+    """
+    (*heads, T, d_k), (S, d_v) = q.shape, v.shape[-2:]
+    N = math.prod(heads)
+    q = q.reshape(N, T, d_k)  # (N, T, d_k)
+    k = k.reshape(N, S, d_k)  # (N, S, d_k)
+    v = v.reshape(N, S, d_v)  # (N, S, d_v)
+    scores = scaled_bmm(q, k.mT, 1 / math.sqrt(d_k))  # (N, T, S)
+    if mask is not None:
+        hidden = torch.zeros(mask.shape, dtype=q.dtype)
+        hidden.masked_fill_(~mask, -math.inf)
+        scores.view(*heads, T, S).add_(hidden)
+    weights = scores.softmax(dim=-1)  # (N, T, S)
+    output = torch.bmm(weights, v)  # (N, T, d_v)
+    return q, k, v, weights, output
+
+
 class _ShortAttention(torch.autograd.Function):
-    """Sentences and heads in one dimension ``N``, so that bmm takes them."""
+    """What `_attend` does, and its gradient."""
 
     @staticmethod
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
     ) -> Tensor:
-        (*heads, T, d_k), (S, d_v) = q.shape, v.shape[-2:]
-        ctx.scale = 1 / math.sqrt(d_k)
-        N = math.prod(heads)
-        q = q.reshape(N, T, d_k)  # (N, T, d_k)
-        k = k.reshape(N, S, d_k)  # (N, S, d_k)
-        v = v.reshape(N, S, d_v)  # (N, S, d_v)
+        shape = *q.shape[:-1], v.shape[-1]
         with torch.autocast("cpu", enabled=False):  # backward has none
-            scores = scaled_bmm(q, k.mT, ctx.scale)  # (N, T, S)
-            if mask is not None:
-                hidden = torch.zeros(mask.shape, dtype=q.dtype)
-                hidden.masked_fill_(~mask, -math.inf)
-                scores.view(*heads, T, S).add_(hidden)
-            weights = scores.softmax(dim=-1)  # (N, T, S)
-            output = torch.bmm(weights, v)  # (N, T, d_v)
-        ctx.save_for_backward(q, k, v, weights, output)
-        return output.view(*heads, T, d_v)
+            kept = _attend(q, k, v, mask)
+        ctx.save_for_backward(*kept)
+        return kept[-1].view(shape)
 
     @staticmethod
     @once_differentiable
@@ -74,8 +88,9 @@ class _ShortAttention(torch.autograd.Function):
         lost = (output * grad).sum(-1, keepdim=True)  # (N, T, 1)
         weights_grad = torch.bmm(grad, v.mT)  # (N, T, S)
         scores_grad = weights_grad.sub_(lost).mul_(weights)
-        q_grad = scaled_bmm(scores_grad, k, ctx.scale)  # (N, T, d_k)
-        k_grad = scaled_bmm(scores_grad.mT, q, ctx.scale)  # (N, S, d_k)
+        scale = 1 / math.sqrt(q.shape[-1])
+        q_grad = scaled_bmm(scores_grad, k, scale)  # (N, T, d_k)
+        k_grad = scaled_bmm(scores_grad.mT, q, scale)  # (N, S, d_k)
         return (
             q_grad.view(*heads, *q.shape[1:]),
             k_grad.view(*heads, *k.shape[1:]),

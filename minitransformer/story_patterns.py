@@ -57,7 +57,8 @@ _CLASHES = [
         "full empty overloaded crowded cluttered",
         "wide narrow",
         "long narrow",
-        "wet dry flooded",
+        "wet dry flooded muddy",
+        "empty flooded",
         "hot cold burnt raw",
         "open closed blocked",
         "slow fast",
@@ -369,7 +370,7 @@ def comparison(make: Maker) -> Draft:
     group = next(tag for tag in _GROUPS if first in TAGS[tag])
     others = [n for n in TAGS[group] if n in _SUITING[name] and n != first]
     if not others:
-        return description(make)
+        return comparison(make)
     second = make.choose(others)
     many = not (first.mass or second.mass) and make.chance(0.25)
     subject, other = (
@@ -438,7 +439,7 @@ def object_relative(make: Maker) -> Draft:
     }
     nouns = [noun for noun, names in said.items() if names]
     if not nouns:
-        return subject_relative(make)
+        return object_relative(make)
     noun = make.choose(nouns)
     many = not noun.mass and make.chance(0.3)
     thing = make.nominal(noun, make.choose(("the", "this")), many)

@@ -55,14 +55,65 @@ def test_ratios_by_hand(measuring):
     assert found == {"median": 3.0, "low": 2.0, "high": 4.0}
 
 
+def measured(folder, script, *arguments):
+    """Run a script in miniature; return what it wrote and printed."""
+    out = folder / "result.json"
+    done = run(script, *arguments, "--out", str(out))
+    return json.loads(out.read_text()), done.stdout
+
+
+@pytest.fixture(scope="module")
+def decoding(tmp_path_factory):
+    """Time the searches of a model that is hardly trained."""
+    folder = tmp_path_factory.mktemp("decoding")
+    arguments = ["--small", "--corpus", "storybook", "--updates", "12"]
+    arguments += ["--rounds", "1", "--folder", str(folder / "model")]
+    return folder, *measured(folder, "decoding_speed.py", *arguments)
+
+
+def is_a_ratio(found):
+    return 0 < found["low"] <= found["median"] <= found["high"]
+
+
 def test_training_speed_is_measured(tmp_path):
-    out = tmp_path / "result.json"
-    done = run(
-        "training_speed.py",
-        *("--small", "--rounds", "2", "--pairs", "60", "--out", str(out)),
-    )
-    assert "x nn.Transformer" in done.stdout
-    result = json.loads(out.read_text())
+    arguments = ["--small", "--rounds", "2", "--pairs", "60"]
+    result, printed = measured(tmp_path, "training_speed.py", *arguments)
+    assert "x nn.Transformer" in printed
     assert {len(each) for each in result["seconds"].values()} == {2}
-    for found in result["times_as_fast"].values():
-        assert 0 < found["low"] <= found["median"] <= found["high"]
+    assert "nn.Transformer" in result["times_as_fast"]
+    assert all(map(is_a_ratio, result["times_as_fast"].values()))
+
+
+def test_decoding_speed_is_measured(decoding):
+    _, result, printed = decoding
+    assert "greedy batch 64" in printed
+    for setting in result["settings"]:
+        assert setting["same_translations"]["CTranslate2"] > 0.95
+        assert all(map(is_a_ratio, setting["times_as_fast"].values()))
+    kinds = {(each["search"], each["batch"]) for each in result["settings"]}
+    assert kinds == {(s, b) for s in ("greedy", "beam 4") for b in (1, 64)}
+
+
+def test_exports_are_compared(decoding, tmp_path):
+    folder, _, _ = decoding
+    arguments = [str(folder / "model"), "--sentences", "70"]
+    result, printed = measured(tmp_path, "exports.py", *arguments)
+    assert "ctranslate2: 70 of 70 the same" in printed
+    assert set(result["same_greedy"].values()) == {70}
+    assert result["bytes"]["int8"] < result["bytes"]["float32"]
+
+
+def test_attention_speed_is_measured(tmp_path):
+    arguments = ["--small", "--rounds", "1"]
+    result, _ = measured(tmp_path, "attention_speed.py", *arguments)
+    assert len(result["cases"]) == 2 * 2**4
+    for case in result["cases"]:
+        assert is_a_ratio(case["times_as_long_as_the_best"])
+
+
+def test_memory_is_measured(tmp_path):
+    arguments = ["--small", "--steps", "20", "--tokens", "1024"]
+    result, _ = measured(tmp_path, "memory.py", *arguments)
+    assert 0 < result["peak_share_of_torch"] < 2
+    assert len(result["long_training"]["held"]) == 20
+    assert set(result["attention"]) == {"causal", "full"}

@@ -14,7 +14,7 @@ FLOORS = [
     {"config"},
     {"layers"},
     {"model"},
-    {"probes", "recording"},
+    {"packed_decoder", "probes", "recording"},
     {"pairs", "story_french", "story_tables", "text"},
     {"downloads", "story_lexicon"},
     {"multi30k", "story_grammar", "tatoeba"},

@@ -92,22 +92,28 @@ def test_steps_add_up_to_the_whole(norm_first):
     x, memory = torch.randn(B, T, D).double(), torch.randn(B, S, D).double()
     mask = padding_mask(SOURCE)
     state = layer.start(memory)
-    assert state.past[0].shape == state.past[1].shape == (B, H, 0, D // H)
-    assert state.memory[0].shape == state.memory[1].shape == (B, H, S, D // H)
+    assert state.past.shape == (2, B, H, 0, D // H)
+    assert state.memory.shape == (2, B, H, S, D // H)
     steps = [layer.step(x[:, t : t + 1], state, mask) for t in range(T)]
     assert_close(torch.cat(steps, dim=1), layer(x, memory, mask))
-    assert state.past[0].shape == state.past[1].shape == (B, H, T, D // H)
+    assert state.past.shape == (2, B, H, T, D // H)
 
 
-def test_a_state_can_be_reordered():
+def test_beginnings_of_a_translation_share_their_source():
     layer = make(DecoderLayer)
-    x, memory = torch.randn(B, T, D).double(), torch.randn(B, S, D).double()
+    x, memory = (
+        torch.randn(B * 3, T, D).double(),
+        torch.randn(B, S, D).double(),
+    )
+    mask = padding_mask(SOURCE)
     state = layer.start(memory)
-    layer.step(x[:, :1], state)
-    index = torch.tensor([1, 0, 1])
-    state.reorder(index)
-    last = layer.step(x[index, 1:2], state)
-    assert_close(last, layer(x[index, :2], memory[index])[:, 1:])
+    state.past = state.past.repeat_interleave(3, 1)
+    steps = [layer.step(x[:, t : t + 1], state, mask) for t in range(T)]
+    expected = layer(
+        x, memory.repeat_interleave(3, 0), mask.repeat_interleave(3, 0)
+    )
+    assert_close(torch.cat(steps, dim=1), expected)
+    assert state.memory.shape[1] == B
 
 
 # Parity ---

@@ -167,6 +167,32 @@ def test_steps_go_on_after_reordering(exact_model, norm_first):
 
 
 @NORMS
+def test_beams_of_a_sentence_go_on_side_by_side(exact_model, norm_first):
+    model = exact_model(norm_first=norm_first)
+    state = model.start(SOURCE)
+    # Three beams of each sentence, swapped, fewer sentences, another order.
+    kept = [
+        [[0, 0, 0], [1, 1, 1], [2, 2, 2]],
+        [[1, 1, 0], [4, 3, 5], [6, 6, 6]],
+        [[2, 0, 1], [6, 8, 7]],
+        [[4, 3, 3], [0, 1, 2]],
+        [[5], [1]],
+    ]
+    source, target = SOURCE, TARGET[:, :0]
+    for index in map(torch.tensor, kept):
+        newest = torch.randint(4, V_TARGET, (len(source),))
+        target = torch.cat([target, newest[:, None]], dim=1)
+        logits = model.step(newest, state)
+        assert_close(logits, model(source, target)[:, -1])
+        state.reorder(index)
+        source, target = source[index.flatten()], target[index.flatten()]
+        assert state.layers[0].memory.shape[1] == len(index)
+    newest = torch.tensor([8, 5])
+    target = torch.cat([target, newest[:, None]], dim=1)
+    assert_close(model.step(newest, state), model(source, target)[:, -1])
+
+
+@NORMS
 @POSITIONS
 @pytest.mark.parametrize("tied", [False, True])
 def test_gradients_reach_every_parameter(

@@ -227,6 +227,18 @@ def test_nobody_meets_himself_and_nobody_owns_a_river(some):
                 assert before not in tables.POSSESSIVES
 
 
+def test_a_pair_is_called_by_the_pattern_it_shows(some):
+    marks = {
+        "object_relative": "that",
+        "subject_relative": "who",
+        "comparison": "than",
+        "reason": "because",
+    }
+    for pair in some:
+        if pair.pattern in marks:
+            assert marks[pair.pattern] in words(pair.source), pair.source
+
+
 def test_english_decides_the_french():
     french = {}
     for pair, _ in itertools.islice(storybook.stories(6), 8_000):

@@ -1,0 +1,216 @@
+"""How fast does a trained model translate, beside other engines?
+
+    python benchmarks/decoding_speed.py [--corpus multi30k-en-de]
+
+All hold the same weights, three layers of each kind, 256 wide, which are
+trained here first (a quarter of an hour); they read the same test sentences,
+and translations end where the model ends them. Greedy translations are
+compared before anything is timed. One thread and processor time; with
+``--threads 2`` the clock on the wall.
+"""
+
+import argparse
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from measuring import RESULTS, alternate, ratio, surroundings
+from peers import (
+    SIZES,
+    SMALL,
+    CTranslate2,
+    Joey,
+    Marian,
+    Ours,
+    installed,
+)
+from torch import Tensor
+
+from minitransformer import Translator
+from minitransformer.corpora import load_corpus
+from minitransformer.data import encode_source, pad
+from minitransformer.decoding import length_limit
+from minitransformer.files import write_json
+from minitransformer.recipes import Recipe, train_translator
+from minitransformer.training import TrainingOptions
+
+ROOT = Path(__file__).parents[1]
+PEERS = {
+    "CTranslate2": CTranslate2,
+    "CTranslate2, int8": lambda ours: CTranslate2(ours, "int8"),
+    "Hugging Face Marian": Marian,
+    "JoeyNMT": Joey,
+}
+SEARCHES = {"greedy": 1, "beam 4": 4}
+
+
+def trained(
+    corpus_name: str, folder: Path, small: bool, updates: int
+) -> Translator:
+    """Train the model that is timed, or take the one trained before."""
+    sizes = dict(SMALL if small else SIZES)
+    vocab_size = sizes.pop("source_vocab_size")
+    if not (folder / "done").exists():
+        train_translator(
+            load_corpus(corpus_name),
+            folder,
+            Recipe(
+                sizes=sizes,
+                vocab_size=vocab_size,
+                options=TrainingOptions(updates=updates, schedule="linear"),
+            ),
+            resume=(folder / "config.json").exists(),
+            device="cpu",
+        )
+        (folder / "done").touch()
+    return Translator.load(folder)
+
+
+def choose_batches(
+    translator: Translator, corpus_name: str, singles: int, batches: int
+) -> dict[int, list[Tensor]]:
+    """Draw test sentences: some alone, and some batches of 64.
+
+    A batch holds sentences of like length, as `Translator` makes them.
+    """
+    lines = {pair.source for pair in load_corpus(corpus_name).splits["test"]}
+    ids = encode_source(translator.source_tokenizer, sorted(lines))
+    ids.sort(key=len)
+    rng = random.Random(0)
+    starts = range(0, len(ids) - 63, 64)
+    return {
+        1: [pad([row]) for row in rng.sample(ids, singles)],
+        64: [
+            pad(ids[start : start + 64])
+            for start in rng.sample(starts, batches)
+        ],
+    }
+
+
+class Search:
+    """A search of one candidate over a list of batches.
+
+    Args:
+        candidate: Its ``search`` is timed.
+        batches: Source ids.
+        beams: 1 is greedy.
+        limits: Most tokens for each batch.
+    """
+
+    def __init__(
+        self,
+        candidate: Any,
+        batches: list[Tensor],
+        beams: int,
+        limits: list[int],
+    ):
+        self.candidate, self.beams = candidate, beams
+        self.batches, self.limits = batches, limits
+
+    def __call__(self) -> list[list[int]]:
+        return [
+            ids
+            for source, limit in zip(self.batches, self.limits, strict=True)
+            for ids in self.candidate.search(source, self.beams, limit)
+        ]
+
+
+def measure(
+    translator: Translator,
+    batches: dict[int, list[Tensor]],
+    rounds: int,
+    threads: int,
+) -> dict[str, Any]:
+    """Time every search of every candidate."""
+    model = translator.model
+    peers, missing = installed(PEERS, model)
+    for peer in peers.values():
+        if isinstance(peer, torch.nn.Module):
+            peer.eval()
+    candidates = {"minitransformer": Ours(model), **peers}
+    clock = time.process_time if threads == 1 else time.perf_counter
+    settings = []
+    for search, beams in SEARCHES.items():
+        for size, sources in batches.items():
+            limits = [length_limit(model, source) for source in sources]
+            searches = {
+                name: Search(each, sources, beams, limits)
+                for name, each in candidates.items()
+            }
+            found = {name: each() for name, each in searches.items()}
+            ours = found["minitransformer"]
+            times = alternate(searches, rounds, clock)
+            settings.append(
+                {
+                    "search": search,
+                    "batch": size,
+                    "sentences": len(ours),
+                    "tokens": sum(map(len, ours)) / len(ours),
+                    "same_translations": {
+                        name: sum(map(list.__eq__, ours, theirs)) / len(ours)
+                        for name, theirs in found.items()
+                    },
+                    "sentences_per_second": {
+                        name: round(
+                            len(ours) / sorted(each)[len(each) // 2], 1
+                        )
+                        for name, each in times.items()
+                    },
+                    "times_as_fast": {
+                        name: ratio(each, times["minitransformer"])
+                        for name, each in times.items()
+                        if name != "minitransformer"
+                    },
+                }
+            )
+    return {
+        "surroundings": surroundings(),
+        "clock": "processor" if threads == 1 else "wall",
+        "precision": "fp32",
+        "not_measured": missing,
+        "settings": settings,
+    }
+
+
+def main() -> None:
+    """Measure, write the result and show it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", default="multi30k-en-de")
+    parser.add_argument("--updates", type=int, default=700)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--small", action="store_true", help="a quick test")
+    parser.add_argument("--folder", type=Path, help="of the model")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    corpus, small = arguments.corpus, arguments.small
+    default = ROOT / "build" / "translators" / f"decoding-{corpus}"
+    folder = arguments.folder or default
+    translator = trained(corpus, folder, small, arguments.updates)
+    batches = choose_batches(
+        translator, corpus, *((3, 1) if small else (24, 3))
+    )
+    result = {
+        "corpus": corpus,
+        "sizes": SMALL if small else SIZES,
+        **measure(translator, batches, arguments.rounds, arguments.threads),
+    }
+    plural = "" if arguments.threads == 1 else f"-{arguments.threads}"
+    write_json(
+        arguments.out or RESULTS / f"decoding_speed{plural}.json", result
+    )
+    for setting in result["settings"]:
+        print(setting["search"], "batch", setting["batch"])
+        for name, found in setting["times_as_fast"].items():
+            same = setting["same_translations"][name]
+            print(
+                f"  {found['median']} [{found['low']}, {found['high']}] x"
+                f" {name} ({same:.1%} the same)"
+            )
+
+
+if __name__ == "__main__":
+    main()

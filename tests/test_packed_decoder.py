@@ -1,0 +1,93 @@
+"""The packed decoder: each step is the model's own."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+from torch_layers import shake
+
+from minitransformer.errors import UserError
+from minitransformer.packed_decoder import PackedDecoder, fast_step, pack
+
+# Sizes as in conftest.make_model: 12 wide, 3 heads
+V_TARGET, MAX_LEN = 29, 31
+SOURCE = torch.tensor(
+    [[5, 8, 4, 2, 0, 0, 0], [9, 22, 7, 6, 5, 11, 2], [13, 2, 0, 0, 0, 0, 0]]
+)
+NORMS = pytest.mark.parametrize("norm_first", [False, True])
+
+
+@pytest.fixture
+def exact_model(make_model):
+    """Build the small model in float64, with no weight at 0 or 1."""
+
+    def make(**changes):
+        model = make_model(**changes).double().eval()
+        shake(model)
+        return model
+
+    return make
+
+
+def test_packing_by_hand():
+    linears = [torch.nn.Linear(2, 1) for _ in range(2)]
+    with torch.no_grad():
+        for linear, row, bias in zip(
+            linears, ([1.0, 2.0], [3.0, 5.0]), (7.0, 11.0), strict=True
+        ):
+            linear.weight.copy_(torch.tensor([row]))
+            linear.bias.fill_(bias)
+    packed = pack(*linears, scale=0.5)
+    x = torch.tensor([[1.0, 10.0]])
+    # half of 1 + 20 + 7; all of 3 + 50 + 11
+    assert packed(x).tolist() == [[14.0, 64.0]]
+
+
+@NORMS
+@pytest.mark.parametrize("positions", ["sinusoidal", "learned"])
+@pytest.mark.parametrize("rows", [[1], [0, 1, 2]], ids=["alone", "padded"])
+def test_a_step_is_the_models(exact_model, norm_first, positions, rows):
+    model = exact_model(norm_first=norm_first, positions=positions)
+    with torch.no_grad():
+        mine, theirs = model.start(SOURCE[rows]), model.start(SOURCE[rows])
+        step = fast_step(model, mine)
+        # three beams each, then swapped, then fewer
+        first = torch.arange(len(rows))[:, None].repeat(1, 3)
+        second = first * 3 + torch.tensor([2, 0, 0])
+        last = torch.tensor([[1, 0]])
+        for index in (first, second, last):
+            mine.reorder(index)
+            theirs.reorder(index)
+            tokens = torch.randint(4, V_TARGET, (index.numel(),))
+            assert_close(step(tokens, mine), model.step(tokens, theirs))
+        for one, other in zip(mine.layers, theirs.layers, strict=True):
+            assert_close(one.past, other.past)
+    assert isinstance(step.__self__, PackedDecoder)
+
+
+def test_the_weights_stay_as_they_are(exact_model):
+    model = exact_model()
+    before = [parameter.clone() for parameter in model.parameters()]
+    with torch.no_grad():
+        state = model.start(SOURCE)
+        fast_step(model, state)(torch.tensor([5, 6, 7]), state)
+    assert_close(list(model.parameters()), before)
+
+
+def test_dropout_and_an_empty_source_take_the_long_way(exact_model):
+    model = exact_model()
+    state = model.start(SOURCE)
+    assert fast_step(model, state) != model.step
+    assert fast_step(model.train(), state) == model.step
+    state = model.eval().start(torch.tensor([[0, 0], [5, 2]]))
+    assert fast_step(model, state) == model.step
+
+
+def test_bad_ids_and_lengths_are_named(exact_model):
+    model = exact_model()
+    state = model.start(SOURCE[:1])
+    step = fast_step(model, state)
+    with pytest.raises(UserError, match="vocabulary has ids 0 to 28"):
+        step(torch.tensor([29]), state)
+    state.position = MAX_LEN
+    with pytest.raises(UserError, match="max_len=31"):
+        step(torch.tensor([5]), state)
