@@ -148,13 +148,15 @@ class DecoderLayer(nn.Module):
         def look_back(x: Tensor) -> Tensor:
             newest = torch.stack(self.self_attention.keys_values(x, x))
             state.past = torch.cat([state.past, newest], dim=3)
-            return self.self_attention.from_keys_values(x, *state.past)
+            k, v = state.past  # (B·K, H, t, d_k)
+            return self.self_attention.from_keys_values(x, k, v)
 
         def look_at_source(x: Tensor) -> Tensor:
             # Beginnings of one translation ask the same source together.
-            queries = x.view(state.memory.shape[1], -1, x.shape[-1])
+            k, v = state.memory  # (B, H, S, d_k)
+            queries = x.view(len(k), -1, x.shape[-1])  # (B, K, D)
             return self.cross_attention.from_keys_values(
-                queries, *state.memory, memory_mask
+                queries, k, v, memory_mask
             ).view(x.shape)
 
         x = self.add_norm1(x, look_back)

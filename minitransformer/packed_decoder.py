@@ -79,7 +79,8 @@ class Linear(NamedTuple):
 def pack(*parts: nn.Linear, scale: float = 1.0) -> Linear:
     """Put linear layers side by side, the first of them times ``scale``."""
     first, *others = parts
-    weight, bias = first.weight, first.bias
+    weight: Tensor = first.weight
+    bias: Tensor = first.bias
     if scale != 1:
         weight, bias = weight * scale, bias * scale
     if others:

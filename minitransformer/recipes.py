@@ -17,6 +17,7 @@ from minitransformer.errors import UserError
 from minitransformer.model import Transformer
 from minitransformer.text import Tokenizer
 from minitransformer.training import Trainer, TrainingOptions
+from minitransformer.workers import join_workers, restarts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +106,9 @@ def train_translator(
 ) -> None:
     """Train a translator and leave it in ``folder``.
 
+    Where ``torchrun`` started several processes, they train it together, and
+    go on from the last checkpoint if it starts them anew.
+
     Args:
         corpus: Its ``train`` and ``valid`` splits are used.
         folder: Gets the model; see `minitransformer.checkpoints`.
@@ -121,6 +125,8 @@ def train_translator(
     """
     folder = Path(folder)
     prints = _fingerprint(corpus)
+    workers, place = join_workers(choose_device(device))
+    resume = resume or (restarts() > 0 and (folder / "config.json").exists())
     if resume:
         config, source_tokenizer, target_tokenizer, about = load_config(folder)
         if about.get("fingerprint") != prints:
@@ -165,30 +171,39 @@ def train_translator(
     )
     torch.manual_seed(options.seed)
     model = Transformer(config)
-    trainer = Trainer(model, train, valid, options, choose_device(device))
-    if not resume:  # nothing is written before all is known to fit
+    trainer = Trainer(model, train, valid, options, place, workers)
+    if not workers.leads:  # or all would drop the same numbers
+        torch.manual_seed(options.seed + workers.rank)
+    workers.wait()  # nothing is written before all is known to fit
+    if workers.leads and not resume:
         save_config(folder, config, source_tokenizer, target_tokenizer, about)
     last = folder / "last.safetensors"
     if last.exists():
         trainer.load(last)
     padding = padding_share(bucketed(train, options.batch_tokens, seed=0))
-    tell(
+    say = tell if workers.leads else _keep_quiet
+    say(
         f"{corpus.name}: {len(train):,} pairs to learn from, {len(valid):,} to"
         f" validate; {sum(p.numel() for p in model.parameters()):,}"
         f" parameters; {padding:.1%} of each batch is padding;"
         f" {trainer.precision} on {trainer.device}, update"
         f" {trainer.updates:,} of {options.updates:,}"
     )
-    trainer.run(folder, tell)
-    tell(
+    trainer.run(folder, say)
+    say(
         f"done in {trainer.core_seconds / 60:.1f} core-minutes; best"
         f" validation loss {trainer.best_loss:.3f}; the model is in {folder}"
     )
+    workers.part()
 
 
 def tell(line: str) -> None:
     """Print a line of progress to the standard error stream."""
     print(line, file=sys.stderr, flush=True)
+
+
+def _keep_quiet(line: str) -> None:
+    """Leave it to the worker that leads to tell."""
 
 
 def choose_device(name: str) -> torch.device:

@@ -4,12 +4,14 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from minitransformer.checkpoints import (
@@ -28,6 +30,7 @@ from minitransformer.data import (
 from minitransformer.errors import UserError
 from minitransformer.loss import output_loss
 from minitransformer.model import Transformer
+from minitransformer.workers import Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +40,8 @@ class TrainingOptions:
     Attributes:
         updates: Number of optimizer updates.
         batch_tokens: Size of a batch; see `bucketed`.
-        accumulate: Batches whose gradients are added up for one update.
+        accumulate: Batches whose gradients each worker adds up for one
+            update.
         learning_rate: The highest rate.
         warmup: Updates over which the rate rises to it, in a straight line.
         schedule: What follows: ``"inverse_sqrt"`` (Vaswani et al., 2017,
@@ -145,6 +149,24 @@ def translation_loss(
     )
 
 
+class TranslationLoss(nn.Module):
+    """`translation_loss` as a module, which workers can share.
+
+    Args:
+        model: The model.
+        label_smoothing: ε.
+    """
+
+    def __init__(self, model: Transformer, label_smoothing: float):
+        super().__init__()
+        self.model = model
+        self.label_smoothing = label_smoothing
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the summed loss of a batch."""
+        return translation_loss(self.model, batch, self.label_smoothing)
+
+
 def choose_precision(wanted: str, device: torch.device) -> str:
     """Turn ``"auto"`` into ``"bf16"`` where the device computes with it."""
     if wanted != "auto":
@@ -167,6 +189,7 @@ class Trainer:
         valid: Examples to choose the best weights by.
         options: How to train.
         device: Where to compute.
+        workers: The processes that train the model together.
     """
 
     def __init__(
@@ -176,11 +199,16 @@ class Trainer:
         valid: Sequence[Example],
         options: TrainingOptions,
         device: torch.device | str = "cpu",
+        workers: Workers | None = None,
     ):
         self.device = torch.device(device)
+        self.workers = workers or Workers()
         self.model = model.to(self.device)
         self.averaged = copy.deepcopy(self.model).eval()
         self.options = options
+        self.objective = self.workers.share(
+            TranslationLoss(self.model, options.label_smoothing), self.device
+        )
         self.train = train
         self.valid = [
             make_batch(group)
@@ -211,6 +239,10 @@ class Trainer:
         Adding up the gradients of several batches, each weighted by its
         tokens, equals one big batch (if dropout is off).
 
+        Args:
+            batches: Those of all workers, as many for each; a worker takes
+                its own.
+
         Returns:
             The loss per token, in nats, and the number of tokens.
 
@@ -219,16 +251,14 @@ class Trainer:
         """
         self.model.train()
         num_tokens = sum(batch.num_tokens for batch in batches)
-        total = 0.0
-        for batch in batches:
-            with self._autocast():
-                loss = translation_loss(
-                    self.model,
-                    batch.to(self.device),
-                    self.options.label_smoothing,
-                )
-            (loss / num_tokens).backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
+        rank, size = self.workers.rank, self.workers.size
+        *others, last = batches[rank::size]
+        with self._unshared():
+            total = sum(
+                self._add_gradient(each, num_tokens) for each in others
+            )
+        total += self._add_gradient(last, num_tokens)
+        (total,) = self.workers.sum(total, device=self.device)
         if not math.isfinite(total):
             raise UserError(
                 f"The loss is {total} at update {self.updates}: train again"
@@ -244,6 +274,20 @@ class Trainer:
         self.updates += 1
         self._average()
         return total / num_tokens, num_tokens
+
+    def _add_gradient(self, batch: Batch, num_tokens: int) -> float:
+        """Add the gradient of a batch's share of the loss; return its sum."""
+        with self._autocast():
+            loss: Tensor = self.objective(batch.to(self.device))
+        share = self.workers.size / num_tokens  # they take the mean
+        (loss * share).backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    def _unshared(self) -> AbstractContextManager[None]:
+        """Keep gradients to this worker: they will be shared with more."""
+        if isinstance(self.objective, DistributedDataParallel):
+            return self.objective.no_sync()
+        return nullcontext()
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -263,12 +307,13 @@ class Trainer:
     def validate(self) -> float:
         """Return the loss per token of the averaged weights, unsmoothed."""
         total, num_tokens = 0.0, 0
-        for batch in self.valid:
+        for batch in self.valid[self.workers.rank :: self.workers.size]:
             with self._autocast():
                 loss = translation_loss(self.averaged, batch.to(self.device))
             total += float(loss)
             num_tokens += batch.num_tokens
-        return total / num_tokens
+        total, count = self.workers.sum(total, num_tokens, device=self.device)
+        return total / count
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(
@@ -279,9 +324,12 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write everything that decides how training goes on."""
-        tensors = {"rng": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            tensors["cuda_rng"] = torch.cuda.get_rng_state(self.device)
+        tensors = {}
+        for name, state in self._random_states().items():
+            for rank, each in enumerate(self.workers.gather(state)):
+                tensors[f"{name}.{rank}" if rank else name] = each
+        if not self.workers.leads:
+            return
         for name, tensor in self.model.named_parameters():
             tensors[f"model.{name}"] = tensor
             for key, value in self.optimizer.state.get(tensor, {}).items():
@@ -295,13 +343,25 @@ class Trainer:
             "core_seconds": self.core_seconds,
             "history": self.history,
             "precision": self.precision,
+            "workers": self.workers.size,
         }
         save_tensors(path, tensors, facts)
 
     @torch.no_grad()
     def load(self, path: Path) -> None:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: If the file is damaged, or was written by another
+                number of workers.
+        """
         tensors, facts = load_tensors(path)
+        size = facts.get("workers", 1)
+        if size != self.workers.size:
+            raise UserError(
+                f"{path.parent} was trained by {size} processes, not"
+                f" {self.workers.size}: resume with as many."
+            )
         self.updates = facts["updates"]
         self.best_loss = facts["best_loss"]
         self.checks_since_best = facts["checks_since_best"]
@@ -317,9 +377,18 @@ class Trainer:
                     key: tensors[f"{key}.{name}"].to(self.device)
                     for key in ("step", "exp_avg", "exp_avg_sq")
                 }
-        torch.set_rng_state(tensors["rng"])
-        if "cuda_rng" in tensors:
-            torch.cuda.set_rng_state(tensors["cuda_rng"], self.device)
+        rank = f".{self.workers.rank}" if self.workers.rank else ""
+        torch.set_rng_state(tensors[f"rng{rank}"])
+        if f"cuda_rng{rank}" in tensors:
+            state = tensors[f"cuda_rng{rank}"]
+            torch.cuda.set_rng_state(state, self.device)
+
+    def _random_states(self) -> dict[str, Tensor]:
+        """Return what decides this worker's next random numbers."""
+        states = {"rng": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["cuda_rng"] = torch.cuda.get_rng_state(self.device)
+        return states
 
     @property
     def finished(self) -> bool:
@@ -337,46 +406,52 @@ class Trainer:
                 ``last.safetensors``, all that is needed to go on.
             report: Called with a line at each validation.
         """
+        wanted = self.options.accumulate * self.workers.size
         batches = endless_batches(
             self.train,
             self.options.batch_tokens,
             self.options.seed,
-            skip=self.updates * self.options.accumulate,
+            skip=self.updates * wanted,
         )
-        meter = _Meter(self.updates, self.options.updates)
+        meter = _Meter(
+            self.updates, self.options.updates, not self.workers.leads
+        )
         with meter.bar:
             while not self.finished:
-                group = list(islice(batches, self.options.accumulate))
+                group = list(islice(batches, wanted))
                 meter.add(*self.update(group))
                 if (
                     self.updates % self.options.validate_every == 0
                     or self.updates == self.options.updates
                 ):
-                    self.core_seconds += meter.core_seconds()
-                    self._checkpoint(folder, meter.loss())
-                    report(meter.line(self.history[-1]))
+                    self._checkpoint(folder, meter)
+                    if self.workers.leads:
+                        report(meter.line(self.history[-1]))
 
-    def _checkpoint(self, folder: Path, train_loss: float) -> None:
+    def _checkpoint(self, folder: Path, meter: "_Meter") -> None:
         """Validate, and write the best weights and the whole state."""
+        (spent,) = self.workers.sum(meter.core_seconds(), device=self.device)
+        self.core_seconds += spent
         valid_loss = self.validate()
         self.checks_since_best += 1
         facts = {
             "update": self.updates,
-            "train_loss": train_loss,
+            "train_loss": meter.loss(),
             "valid_loss": valid_loss,
         }
         self.history.append(facts)
         if valid_loss < self.best_loss:
             self.best_loss = valid_loss
             self.checks_since_best = 0
-            save_weights(folder, self.averaged, facts)
+            if self.workers.leads:
+                save_weights(folder, self.averaged, facts)
         self.save(folder / "last.safetensors")
 
 
 class _Meter:
     """Measures a run: loss since the last line, speed, time left."""
 
-    def __init__(self, done: int, updates: int):
+    def __init__(self, done: int, updates: int, silent: bool):
         self.first, self.updates = done, updates
         self.started = time.monotonic()
         self.core_started = time.process_time()
@@ -385,7 +460,7 @@ class _Meter:
             initial=done,
             total=updates,
             unit="update",
-            disable=None,  # a bar is for a terminal only
+            disable=silent or None,  # a bar is for a terminal only
         )
 
     def add(self, loss: float, tokens: int) -> None:

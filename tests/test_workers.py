@@ -1,0 +1,157 @@
+"""Several processes train one model as one would, and survive a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_training import toy_corpus
+from torch.testing import assert_close
+
+from minitransformer.checkpoints import load_tensors
+from minitransformer.errors import UserError
+from minitransformer.recipes import train_translator
+from minitransformer.workers import Workers, join_workers
+
+# One update, from two batches for each of two workers; keep the gradients.
+ONE_UPDATE = """
+import sys
+import torch
+from safetensors.torch import save_file
+from minitransformer import Transformer, TransformerConfig
+from minitransformer.data import Example, make_batch
+from minitransformer.training import Trainer, TrainingOptions
+from minitransformer.workers import join_workers
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+workers, device = join_workers(torch.device("cpu"))
+model = Transformer(TransformerConfig(
+    source_vocab_size=23, d_model=16, num_heads=2, d_ff=24, dropout=0.0,
+    num_encoder_layers=2, num_decoder_layers=1))
+examples = [
+    Example(list(range(4, 4 + n)) + [2], [1] + list(range(5, 3 + n)) + [2])
+    for n in (3, 5, 11, 4, 7, 9, 6)]
+options = TrainingOptions(accumulate=2, clip=1e9, label_smoothing=0.1)
+trainer = Trainer(model, examples, examples, options, device, workers)
+trainer.optimizer.step = lambda: save_file(
+    {name: each.grad.clone() for name, each in model.named_parameters()},
+    f"{sys.argv[1]}.{workers.rank}")
+groups = (examples[:1], examples[1:3], examples[3:6], examples[6:])
+loss, tokens = trainer.update([make_batch(group) for group in groups])
+valid = trainer.validate()
+if workers.leads:
+    print(loss, tokens, valid)
+workers.part()
+"""
+# What `minitransformer train` does, on a corpus of a few words.
+TRAIN = """
+import sys
+from pathlib import Path
+import torch
+from minitransformer.recipes import train_translator
+from test_training import toy_corpus, toy_recipe
+
+torch.set_num_threads(1)
+train_translator(toy_corpus(), Path(sys.argv[1]), toy_recipe(), device="cpu")
+"""
+
+
+def start(script, *arguments, processes=2, restarts=0):
+    """Start a script under torchrun, or alone."""
+    command = [sys.executable]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", str(processes)]
+        command += ["--max-restarts", str(restarts)]
+    return subprocess.Popen(
+        [*command, str(script), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ
+        | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.path.dirname(__file__)},
+    )
+
+
+def end(process):
+    """Wait for a process that should succeed, and return what it printed."""
+    printed, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return printed
+
+
+@pytest.fixture
+def script(tmp_path):
+    def write(text):
+        path = tmp_path / "script.py"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_two_processes_have_the_gradients_of_one(script, tmp_path):
+    path = script(ONE_UPDATE)
+    together = end(start(path, tmp_path / "together")).split()
+    alone = end(start(path, tmp_path / "alone", processes=1)).split()
+    expected = load_file(tmp_path / "alone.0")
+    for rank in (0, 1):
+        found = load_file(tmp_path / f"together.{rank}")
+        assert found.keys() == expected.keys()
+        for name, gradient in expected.items():
+            if not name.endswith("w_k.bias"):  # no key bias matters
+                assert gradient.abs().max() > 1e-4
+            assert_close(found[name], gradient, rtol=0, atol=1e-6)
+    for one, other in zip(together, alone, strict=True):
+        assert float(one) == pytest.approx(float(other), abs=1e-5)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no pgrep")
+def test_a_killed_worker_comes_back_and_nothing_is_lost(script, tmp_path):
+    path = script(TRAIN)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    end(start(path, whole))
+    process = start(path, broken, restarts=3)
+    last = broken / "last.safetensors"
+    while not last.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    found = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True
+    )
+    os.kill(int(found.stdout.split()[-1]), signal.SIGKILL)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert "exitcode: -9" in errors
+    for file in ("model.safetensors", "last.safetensors"):
+        ours, facts = load_tensors(broken / file)
+        theirs, their_facts = load_tensors(whole / file)
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            assert torch.equal(ours[name], theirs[name]), name
+    assert facts["history"] == their_facts["history"]
+    assert {"rng", "rng.1"} <= ours.keys()
+    assert not torch.equal(ours["rng"], ours["rng.1"])  # dropout differs
+
+
+def test_as_many_must_resume(script, tmp_path):
+    end(start(script(TRAIN), tmp_path / "model"))
+    with pytest.raises(UserError, match="by 2 processes, not 1"):
+        train_translator(toy_corpus(), tmp_path / "model", resume=True)
+
+
+def test_one_alone_needs_nobody():
+    workers, device = join_workers(torch.device("cpu"))
+    assert (workers, device) == (Workers(0, 1), torch.device("cpu"))
+    assert workers.sum(2.0, 3.5, device=device) == [2.0, 3.5]
+    tensor = torch.arange(3)
+    assert workers.gather(tensor)[0] is tensor
+    module = torch.nn.Linear(2, 2)
+    assert workers.share(module, device) is module
+    workers.wait()
+    workers.part()
