@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := build/peers
 # in this order: some measure what others trained
-SCRIPTS := import_cost translators exports attention_speed memory \
+SCRIPTS := import_cost translators exports attention_speed memory scaling \
 	training_speed decoding_speed
 export OMP_NUM_THREADS := 1
 

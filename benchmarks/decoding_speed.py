@@ -178,7 +178,7 @@ def main() -> None:
     """Measure, write the result and show it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", default="multi30k-en-de")
-    parser.add_argument("--updates", type=int, default=700)
+    parser.add_argument("--updates", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--small", action="store_true", help="a quick test")

@@ -44,7 +44,7 @@ def held() -> float:
     raise RuntimeError("the system does not tell")
 
 
-def train(who: str, steps: int, small: bool) -> dict[str, Any]:
+def train(who: str, steps: int, tokens: int, small: bool) -> dict[str, Any]:
     """Train on batches of varying shapes; return the peak and the course."""
     torch.manual_seed(0)
     sizes = SMALL if small else SIZES
@@ -52,7 +52,7 @@ def train(who: str, steps: int, small: bool) -> dict[str, Any]:
     examples = captions(
         150 if small else 1_500, model.config.source_vocab_size
     )
-    batches = [make_batch(group) for group in bucketed(examples, 4_096, 0)]
+    batches = [make_batch(group) for group in bucketed(examples, tokens, 0)]
     if who == "minitransformer":
         options = TrainingOptions(precision="fp32", label_smoothing=SMOOTHING)
         trainer = Trainer(model, examples, examples[:2], options)
@@ -103,14 +103,15 @@ def work(kind: str, *arguments: str) -> dict[str, Any]:
     """Do what `in_a_fresh_process` asked for."""
     torch.set_num_threads(1)
     if kind == "train":
-        return train(arguments[0], int(arguments[1]), arguments[2] == "True")
+        who, steps, tokens, small = arguments
+        return train(who, int(steps), int(tokens), small == "True")
     return attend(int(arguments[0]), arguments[1] == "True")
 
 
 def measure(steps: int, tokens: int, small: bool) -> dict[str, Any]:
     """Run all workers, one after the other."""
     training = {
-        who: in_a_fresh_process("train", who, 20, small)
+        who: in_a_fresh_process("train", who, 20, 4_096, small)
         for who in ("minitransformer", "nn.Transformer")
     }
     added = {
@@ -128,7 +129,7 @@ def measure(steps: int, tokens: int, small: bool) -> dict[str, Any]:
             added["minitransformer"] / added["nn.Transformer"], 3
         ),
         "long_training": in_a_fresh_process(
-            "train", "minitransformer", steps, small
+            "train", "minitransformer", steps, 512, small
         ),
         "attention_tokens": tokens,
         "attention": {

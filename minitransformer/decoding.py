@@ -14,6 +14,9 @@ from minitransformer.packed_decoder import fast_step
 # The best of 0.6, 1, 1.5, 2, 2.5 and 3 on the validation sentences of
 # Multi30k and of Tatoeba.
 LENGTH_PENALTY = 2.0
+# `best_words` looks at so many neighbouring words together, and only where
+# there are so many numbers that it pays.
+BLOCK, MANY = 64, 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def greedy_decode(
     step = fast_step(model, state)
     tokens = torch.full_like(source[:, 0], BOS_ID)  # (B,)
     for _ in range(limit):
-        tokens = step(tokens, state).argmax(dim=-1)
+        tokens = best_words(step(tokens, state), 1)[1].squeeze(1)
         chosen = tokens.tolist()
         going = [row for row, token in enumerate(chosen) if token != EOS_ID]
         for row in going:
@@ -134,13 +137,15 @@ def beam_search(
     sums = torch.full((len(source), K), -math.inf, device=device)  # (B, K)
     sums[:, 0] = 0.0  # the K beginnings are equal as yet: one is enough
     for length in range(1, limit + 1):
-        logits = step(ids[:, :, -1].flatten(), state)
-        steps = logits.float().log_softmax(dim=-1)
-        steps = steps.view(len(rows), K, -1)  # (B, K, V)
-        totals = (sums[:, :, None] + steps).flatten(1)  # (B, K·V)
+        logits = step(ids[:, :, -1].flatten(), state).float()
         # At most K of the best 2K end, for a beginning ends in one way only.
-        sums, index = totals.topk(2 * K)  # (B, 2K)
-        parents, tokens = index // steps.shape[2], index % steps.shape[2]
+        most = min(2 * K, logits.shape[1])
+        best, words = best_words(logits, most)  # (B·K, most)
+        steps = best - log_normaliser(logits)
+        totals = sums[:, :, None] + steps.view(len(rows), K, most)
+        sums, index = totals.flatten(1).topk(2 * K)  # (B, 2K)
+        parents = index // most
+        tokens = words.view(len(rows), -1).gather(1, index)
         ends = tokens == EOS_ID
         divisor = length_divisor(length, length_penalty)
         for row, rank in ends[:, :K].nonzero().tolist():
@@ -173,6 +178,45 @@ def beam_search(
         ids, sums = ids[kept], sums[kept]
         rows = [rows[row] for row in going]
     return [sorted(each, key=lambda one: -one.score)[:K] for each in found]
+
+
+def best_words(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Do ``logits.topk(count)`` in a fraction of its time.
+
+    The best words lie in the blocks with the best maxima, and a maximum is
+    much faster to find than its place.
+
+    Args:
+        logits: ``(N, V)``.
+        count: Words wanted, ``C``.
+
+    Returns:
+        Their logits and their ids, ``(N, C)`` each, the best first.
+    """
+    if logits.numel() < MANY:
+        values, words = logits.topk(count)
+        return values, words
+    whole = logits.shape[1] // BLOCK * BLOCK  # the rest is always looked at
+    shape = len(logits), whole // BLOCK, BLOCK
+    peaks = logits[:, :whole].reshape(shape).amax(dim=2)
+    blocks = peaks.topk(min(count, peaks.shape[1])).indices  # (N, C)
+    inside = torch.arange(BLOCK, device=logits.device)
+    rest = torch.arange(whole, logits.shape[1], device=logits.device)
+    words = torch.cat(
+        [
+            (blocks[:, :, None] * BLOCK + inside).flatten(1),
+            rest.expand(len(logits), -1),
+        ],
+        dim=1,
+    )
+    best, places = logits.gather(1, words).topk(count)
+    return best, words.gather(1, places)
+
+
+def log_normaliser(logits: Tensor) -> Tensor:
+    """Return ``log Σ exp`` of each row of ``(N, V)``, as ``(N, 1)``."""
+    most = logits.amax(dim=1, keepdim=True)  # (N, 1)
+    return most + (logits - most).exp_().sum(dim=1, keepdim=True).log()
 
 
 def _take(ids: Tensor, parents: Tensor) -> Tensor:

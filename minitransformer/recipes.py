@@ -47,9 +47,9 @@ _SMALL = {
 }
 _MULTI30K = Recipe(
     sizes=_SMALL,
-    vocab_size=4_000,
+    vocab_size=8_000,
     options=TrainingOptions(
-        updates=7_800,
+        updates=6_000,
         batch_tokens=1_536,
         learning_rate=4e-3,
         schedule="linear",

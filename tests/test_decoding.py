@@ -5,15 +5,20 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from minitransformer import Transformer, TransformerConfig
 from minitransformer.config import BOS_ID, EOS_ID, PAD_ID
 from minitransformer.decoding import (
+    MANY,
     beam_search,
+    best_words,
     greedy_decode,
     length_divisor,
     length_limit,
+    log_normaliser,
 )
 from minitransformer.errors import UserError
 
@@ -64,6 +69,35 @@ def greedy_without_cache(model, source, limit):
 
 
 # Parity: with the slow, plain ways ---
+
+
+@given(
+    st.integers(40, 200),
+    st.integers(1, 3),
+    st.integers(1, 9),
+    st.integers(0, 2**16),
+)
+def test_the_best_words_are_the_best(vocabulary, rows, count, seed):
+    torch.manual_seed(seed)
+    rows = rows * (MANY // vocabulary + 1)  # or plain topk is faster
+    logits = torch.randn(rows, vocabulary).double()
+    count = min(count, vocabulary)
+    values, words = best_words(logits, count)
+    expected = logits.topk(count)
+    assert torch.equal(values, expected.values)
+    assert torch.equal(words, expected.indices)
+
+
+def test_equal_words_are_told_apart():
+    logits = torch.zeros(MANY // 150 + 1, 150)
+    values, words = best_words(logits, 70)
+    assert not values.any()
+    assert all(len(set(row)) == 70 for row in words.tolist())
+
+
+def test_the_normaliser_is_exact_for_any_size():
+    logits = torch.tensor([[1000.0, 999.0, -500.0], [-1000.0, -1000.0, -1001]])
+    assert_close(log_normaliser(logits), logits.logsumexp(1, keepdim=True))
 
 
 @pytest.mark.parametrize("seed", [1, 4, 6, 7])  # their lengths differ

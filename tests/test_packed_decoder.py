@@ -5,8 +5,10 @@ import torch
 from torch.testing import assert_close
 from torch_layers import shake
 
+from minitransformer.decoding import greedy_decode
 from minitransformer.errors import UserError
 from minitransformer.packed_decoder import PackedDecoder, fast_step, pack
+from minitransformer.recording import recorded_attention
 
 # Sizes as in conftest.make_model: 12 wide, 3 heads
 V_TARGET, MAX_LEN = 29, 31
@@ -80,6 +82,43 @@ def test_dropout_and_an_empty_source_take_the_long_way(exact_model):
     assert fast_step(model.train(), state) == model.step
     state = model.eval().start(torch.tensor([[0, 0], [5, 2]]))
     assert fast_step(model, state) == model.step
+
+
+def hook(model):
+    return model.decoder[0].register_forward_hook(lambda *_: None)
+
+
+def before_hook(model):
+    linear = model.decoder[1].feed_forward.linear2
+    return linear.register_forward_pre_hook(lambda *_: None)
+
+
+def replaced(model):
+    model.output.forward = model.output.forward
+
+
+def another_kind(model):
+    class Wider(torch.nn.Linear):
+        pass
+
+    model.decoder[0].cross_attention.w_v = Wider(12, 12)
+
+
+@pytest.mark.parametrize("change", [hook, before_hook, replaced, another_kind])
+def test_what_was_changed_is_called(exact_model, change):
+    model = exact_model()
+    state = model.start(SOURCE)
+    change(model)
+    assert fast_step(model, state) == model.step
+
+
+def test_recording_sees_each_step(exact_model):
+    model = exact_model()
+    with recorded_attention(model) as maps:
+        greedy_decode(model, SOURCE, max_len=3)
+    assert maps["decoder.0.cross_attention"].shape[-1] == SOURCE.shape[1]
+    state = model.start(SOURCE)
+    assert fast_step(model, state) != model.step
 
 
 def test_bad_ids_and_lengths_are_named(exact_model):

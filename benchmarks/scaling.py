@@ -1,0 +1,143 @@
+"""How does the cost of a training step grow with the model and the batch?
+
+    python benchmarks/scaling.py
+
+One size is changed at a time, and what a target token costs is fitted with
+what theory says: a constant and a term that grows with the number of layers;
+terms with the width and its square; a term with the length, from attention; a
+term with one over the batch, from what is done once a step. One thread;
+processor time.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from measuring import RESULTS, surroundings
+
+from minitransformer import Transformer, TransformerConfig
+from minitransformer.data import Batch, Example, make_batch
+from minitransformer.files import write_json
+from minitransformer.training import Trainer, TrainingOptions
+
+BASE = {"width": 128, "layers": 2, "length": 16, "tokens": 2_048}
+RANGES = {
+    "width": [64, 128, 192, 256, 384, 512],
+    "layers": [1, 2, 3, 4, 6, 8],
+    "length": [8, 16, 32, 64, 128, 256, 512],
+    "tokens": [128, 256, 512, 1_024, 2_048, 4_096, 8_192],
+}
+TERMS: dict[str, list[Callable[[float], float]]] = {
+    "width": [lambda x: 1, lambda x: x, lambda x: x**2],
+    "layers": [lambda x: 1, lambda x: x],
+    "length": [lambda x: 1, lambda x: x],
+    "tokens": [lambda x: 1, lambda x: 1 / x],
+}
+VOCABULARY = 4_000
+
+
+def batch_of(length: int, tokens: int) -> Batch:
+    """Make a full batch of sentences of one length."""
+    rng = np.random.default_rng(0)
+    ids = rng.integers(4, VOCABULARY, (max(1, tokens // length), length))
+    return make_batch([Example(row, [1, *row]) for row in ids.tolist()])
+
+
+def trainer_for(width: int, layers: int, length: int) -> Trainer:
+    """Build a model of this size, ready to be trained."""
+    torch.manual_seed(0)
+    model = Transformer(
+        TransformerConfig(
+            source_vocab_size=VOCABULARY,
+            d_model=width,
+            num_heads=width // 32,
+            d_ff=4 * width,
+            num_encoder_layers=layers,
+            num_decoder_layers=layers,
+            max_len=length + 1,
+        )
+    )
+    example = Example([5, 2], [1, 5, 2])
+    return Trainer(
+        model, [example], [example], TrainingOptions(precision="fp32")
+    )
+
+
+def microseconds_per_token(
+    width: int, layers: int, length: int, tokens: int, rounds: int
+) -> list[float]:
+    """Time some steps; return what a target token cost in each."""
+    trainer, batch = (
+        trainer_for(width, layers, length),
+        batch_of(length, tokens),
+    )
+    trainer.update([batch])
+    found = []
+    for _ in range(rounds):
+        started = time.process_time()
+        trainer.update([batch])
+        taken = time.process_time() - started
+        found.append(1e6 * taken / batch.num_tokens)
+    return found
+
+
+def fit(name: str, sizes: list[int], costs: list[float]) -> dict[str, Any]:
+    """Fit the terms by least squares, each cost counting for its share."""
+    terms = np.array([[term(x) for term in TERMS[name]] for x in sizes])
+    weights = 1 / np.array(costs)
+    factors, *_ = np.linalg.lstsq(
+        terms * weights[:, None], np.ones(len(sizes)), rcond=None
+    )
+    fitted = terms @ factors
+    return {
+        "factors": factors.tolist(),
+        "fitted": fitted.tolist(),
+        "worst_miss": float(np.abs(fitted / costs - 1).max()),
+    }
+
+
+def measure(rounds: int, small: bool) -> dict[str, Any]:
+    """Change one size at a time."""
+    found: dict[str, Any] = {"surroundings": surroundings(), "base": BASE}
+    for name, sizes in RANGES.items():
+        chosen = sizes[:3] if small else sizes
+        rows = [
+            microseconds_per_token(**BASE | {name: size}, rounds=rounds)
+            for size in chosen
+        ]
+        costs = [statistics.median(row) for row in rows]
+        found[name] = {
+            "sizes": chosen,
+            "microseconds": rows,
+            **fit(name, chosen, costs),
+        }
+        print(
+            name,
+            *(
+                f"{x}: {cost:.0f} µs"
+                for x, cost in zip(chosen, costs, strict=True)
+            ),
+            f"worst miss of the fit {found[name]['worst_miss']:.0%}",
+            flush=True,
+        )
+    return found
+
+
+def main() -> None:
+    """Measure and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--small", action="store_true", help="a quick test")
+    parser.add_argument("--out", type=Path, default=RESULTS / "scaling.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    write_json(arguments.out, measure(arguments.rounds, arguments.small))
+
+
+if __name__ == "__main__":
+    main()
