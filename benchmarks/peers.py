@@ -104,7 +104,7 @@ class TorchTransformer(nn.Module):
                 norm_first=config.norm_first,
             )
         # a path for inference alone, which warns that it is a prototype
-        self.transformer.encoder.enable_nested_tensor = False
+        self.transformer.encoder.use_nested_tensor = False
         copy_into(self, embedding=ours.source_embedding)
         for stack, layers, norm in (
             (self.transformer.encoder, ours.encoder, ours.encoder_norm),
