@@ -117,3 +117,15 @@ def test_memory_is_measured(tmp_path):
     assert 0 < result["peak_share_of_torch"] < 2
     assert len(result["long_training"]["held"]) == 20
     assert set(result["attention"]) == {"causal", "full"}
+
+
+def test_scaling_is_measured_and_fitted(tmp_path):
+    arguments = ["--small", "--rounds", "1"]
+    result, _ = measured(tmp_path, "scaling.py", *arguments)
+    for name in ("width", "layers", "length", "tokens"):
+        found = result[name]
+        assert len(found["sizes"]) == len(found["microseconds"]) == 3
+        assert len(found["fitted"]) == 3
+    assert result["width"]["fitted"] == pytest.approx(
+        [row[0] for row in result["width"]["microseconds"]]
+    )  # three terms go through three points

@@ -67,3 +67,25 @@ def test_a_training_step_is_faster_than_torchs_own():
     found = result["times_as_fast"]
     assert found["nn.Transformer"]["low"] > 1
     assert found["nn.Transformer, unsorted"]["low"] > 2
+
+
+def test_other_engines_decode_the_same_and_are_timed_fairly():
+    result = read(RESULTS / "decoding_speed.json")
+    assert result["surroundings"]["threads"] == 1
+    assert result["not_measured"] == []
+    for setting in result["settings"]:
+        if setting["search"] == "greedy":
+            same = setting["same_translations"]
+            assert same.pop("CTranslate2, int8") > 0.1
+            assert set(same.values()) == {1.0}
+        for engine in ("JoeyNMT", "Hugging Face Marian"):
+            assert setting["times_as_fast"][engine]["low"] > 1
+
+
+@pytest.mark.parametrize("corpus", ["storybook", "multi30k-en-de"])
+def test_an_exported_translator_translates_the_same(corpus):
+    result = read(RESULTS / f"exports-{corpus}.json")
+    assert result["sentences"] == 1_000
+    assert set(result["same_greedy"].values()) == {1_000}
+    bleu = result["bleu_beam_4"]
+    assert abs(bleu["int8"] - bleu["float32"]) < 0.3
