@@ -95,8 +95,8 @@ class PackedDecoder:
         for layer, layer_state in zip(self.layers, state.layers, strict=True):
             x = layer.step(x, layer_state, hidden)
         state.position += 1
-        normed: Tensor = model.decoder_norm(x)  # (B·K, D)
-        return normed @ self.output  # (B·K, V)
+        logits: Tensor = model.decoder_norm(x) @ self.output  # (B·K, V)
+        return logits
 
 
 class Linear(NamedTuple):
