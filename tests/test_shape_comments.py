@@ -132,7 +132,11 @@ def scenario(make_model, translator, tmp_path):
     """Return calls that reach every shape comment of the package."""
     from minitransformer.cli import run
     from minitransformer.data import Batch
-    from minitransformer.decoding import beam_search, greedy_decode
+    from minitransformer.decoding import (
+        beam_search,
+        best_words,
+        greedy_decode,
+    )
     from minitransformer.loss import output_loss, smoothed_cross_entropy
     from minitransformer.probes import batch_order_gap, decoder_future_leak
     from minitransformer.training import translation_loss
@@ -152,6 +156,9 @@ def scenario(make_model, translator, tmp_path):
         model(source, target)
         greedy_decode(model, source, max_len=3)
         beam_search(model, source, beam_size=3, max_len=4)
+        with mt.recorded_attention(model):  # each step by the model itself
+            beam_search(model, source, beam_size=3, max_len=4)
+        best_words(torch.randn(200, 300), 3)
         mt.layer_norm(query, torch.ones(13), torch.zeros(13))
         decoder_future_leak(model, source, target)
         batch_order_gap(model, source, target)
