@@ -17,6 +17,10 @@ TORCH = {
     "torch.dtype": ("py:class", "tensor_attributes.html"),
     "torch.Generator": ("py:class", "generated/torch.Generator.html"),
     "torch.nn.Linear": ("py:class", "generated/torch.nn.Linear.html"),
+    "torch.nn.modules.linear.Linear": (
+        "py:class",
+        "generated/torch.nn.Linear.html",
+    ),
     "torch.nn.Module": ("py:class", "generated/torch.nn.Module.html"),
     "torch.nn.modules.module.Module": (
         "py:class",
