@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 PEERS := build/peers
 # in this order: some measure what others trained
 SCRIPTS := import_cost translators exports attention_speed memory scaling \
-	training_speed decoding_speed
+	fast_paths training_speed decoding_speed
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help

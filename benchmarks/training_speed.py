@@ -4,7 +4,8 @@
 
 All models have the same sizes and read the same batches, whose sentences are
 as long as image captions. Where a peer can take our weights it gets them, and
-its logits are checked before anything is timed. One thread; processor time.
+its logits are checked before anything is timed. All keep the memory they free,
+as our training does. One thread; processor time.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from peers import (
 from torch import nn
 
 from minitransformer import Transformer, TransformerConfig
+from minitransformer.allocator import keep_memory
 from minitransformer.data import Batch, Example, bucketed, make_batch
 from minitransformer.files import write_json
 from minitransformer.training import Trainer, TrainingOptions
@@ -149,6 +151,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="a quick test")
     parser.add_argument("--out", default=RESULTS / "training_speed.json")
     arguments = parser.parse_args()
+    keep_memory()
     torch.set_num_threads(1)
     sizes = SMALL if arguments.small else SIZES
     result = measure(sizes, arguments.pairs, arguments.rounds)

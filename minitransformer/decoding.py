@@ -11,8 +11,8 @@ from minitransformer.errors import UserError
 from minitransformer.model import Transformer
 from minitransformer.packed_decoder import fast_step
 
-# The best of 0.6, 1, 1.5, 2, 2.5 and 3 on the validation sentences of
-# Multi30k and of Tatoeba.
+# On the validation sentences of Multi30k and of Tatoeba, none of 0.6, 1, 1.5,
+# 2.5 and 3 was better by more than 0.01 BLEU.
 LENGTH_PENALTY = 2.0
 # `best_words` looks at so many neighbouring words together, and only where
 # there are so many numbers that it pays.

@@ -27,28 +27,82 @@ def dropout(x: Tensor, p: float) -> Tensor:
     if x.device.type != "cpu":
         return F.dropout(x, p)
     apply: Any = _ByteDropout.apply
-    dropped: Tensor = apply(x, min(round(p * 256), 255))
+    dropped: Tensor = apply(x, _rounded(p))
     return dropped
 
 
+def relu_dropout(x: Tensor, p: float) -> Tensor:
+    """Compute ``dropout(x.relu(), p)``, and remember only the result.
+
+    A number of the result that is above 0 was kept, and was above 0 before;
+    the others have no gradient, for one reason or the other.
+
+    Args:
+        x: Any shape.
+        p: As in `dropout`.
+
+    Returns:
+        The shape of ``x``.
+    """
+    if p == 0 or x.device.type != "cpu":
+        return dropout(x.relu(), p)
+    apply: Any = _ReluDropout.apply
+    dropped: Tensor = apply(x, _rounded(p))
+    return dropped
+
+
+def _rounded(p: float) -> int:
+    """Return the chance in 256ths; at least one number must stay."""
+    return min(round(p * 256), 255)
+
+
+def _coins(x: Tensor) -> Tensor:
+    """Return a random byte for each number of ``x``."""
+    words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64)
+    words.random_(-(2**63), None)  # every bit of it
+    return words.view(torch.uint8)[: x.numel()].view(x.shape)
+
+
+def _scaled(x: Tensor, keep: Tensor, threshold: int) -> Tensor:
+    """Return ``x`` where ``keep`` is 1, scaled, and 0 where it is 0."""
+    scale = 256 / (256 - threshold)
+    return torch.addcmul(x.new_zeros(1), x, keep, value=scale)
+
+
 class _ByteDropout(torch.autograd.Function):
-    """Drop where a random byte is below ``threshold``."""
+    """Drop where a random byte is below ``threshold``; keep the bytes."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, threshold: int) -> Tensor:
-        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64)
-        words.random_(-(2**63), None)  # every bit of it
-        coins = words.view(torch.uint8)[: x.numel()].view(x.shape)
-        keep = torch.empty_like(x)
-        torch.ge(coins, threshold, out=keep)  # floats, so as to multiply
-        ctx.save_for_backward(keep)
-        ctx.scale = 256 / (256 - threshold)
-        return (x * keep).mul_(ctx.scale)
+        coins = _coins(x)
+        ctx.save_for_backward(coins)
+        ctx.threshold = threshold
+        keep = torch.ge(coins, threshold, out=torch.empty_like(x))
+        return _scaled(x, keep, threshold)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (keep,) = ctx.saved_tensors
-        return (grads[0] * keep).mul_(ctx.scale), None
+        (coins,) = ctx.saved_tensors
+        keep = torch.ge(coins, ctx.threshold, out=torch.empty_like(grads[0]))
+        return _scaled(grads[0], keep, ctx.threshold), None
+
+
+class _ReluDropout(torch.autograd.Function):
+    """What `relu_dropout` does."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, threshold: int) -> Tensor:
+        keep = torch.ge(_coins(x), threshold, out=torch.empty_like(x))
+        result = _scaled(x, keep, threshold).relu_()
+        ctx.save_for_backward(result)
+        ctx.threshold = threshold
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (result,) = ctx.saved_tensors
+        keep = torch.gt(result, 0, out=torch.empty_like(result))
+        return _scaled(grads[0], keep, ctx.threshold), None
 
 
 class Dropout(nn.Module):

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from minitransformer.dropout import Dropout
+from minitransformer.dropout import Dropout, relu_dropout
 
 
 class FeedForward(nn.Module):
@@ -24,6 +24,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x (..., D)`` to ``(..., D)``, token by token."""
-        inner = self.linear1(x).relu()  # (..., d_ff)
-        output: Tensor = self.linear2(self.dropout(inner))  # (..., D)
+        p = self.dropout.p if self.training else 0.0
+        inner = relu_dropout(self.linear1(x), p)  # (..., d_ff)
+        output: Tensor = self.linear2(inner)  # (..., D)
         return output

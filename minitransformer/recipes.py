@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from minitransformer.allocator import keep_memory
 from minitransformer.checkpoints import load_config, save_config
 from minitransformer.config import TransformerConfig
 from minitransformer.corpora import Corpus
@@ -46,10 +47,10 @@ _SMALL = {
     "dropout": 0.25,
 }
 _MULTI30K = Recipe(
-    sizes=_SMALL,
+    sizes={**_SMALL, "num_heads": 8},
     vocab_size=8_000,
     options=TrainingOptions(
-        updates=6_000,
+        updates=5_800,
         batch_tokens=1_536,
         learning_rate=4e-3,
         schedule="linear",
@@ -74,10 +75,10 @@ RECIPES = {
     ),
     "tatoeba-zh-en": Recipe(
         sizes={**_SMALL, "d_ff": 512, "dropout": 0.2},
-        vocab_size=5_000,
-        target_vocab_size=5_000,
+        vocab_size=8_000,
+        target_vocab_size=8_000,
         options=TrainingOptions(
-            updates=8_400,
+            updates=7_600,
             batch_tokens=1_536,
             learning_rate=2.5e-3,
             schedule="linear",
@@ -124,6 +125,7 @@ def train_translator(
             one of another corpus.
     """
     folder = Path(folder)
+    keep_memory()
     prints = _fingerprint(corpus)
     workers, place = join_workers(choose_device(device))
     resume = resume or (restarts() > 0 and (folder / "config.json").exists())

@@ -68,26 +68,24 @@ class _ShortAttention(torch.autograd.Function):
     ) -> Tensor:
         shape = *q.shape[:-1], v.shape[-1]
         with torch.autocast("cpu", enabled=False):  # backward has none
-            kept = _attend(q, k, v, mask)
+            *kept, output = _attend(q, k, v, mask)
         ctx.save_for_backward(*kept)
-        return kept[-1].view(shape)
+        return output.view(shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Send the gradient back through each step of the formula.
 
-        A row of the softmax turns ``dw`` into ``w (dw - w · dw)``. The dot
-        product equals that of the output with its gradient, which is shorter
-        (Dao et al., 2022, appendix B.2).
+        A row of the softmax turns ``dw`` into ``w (dw - w · dw)``.
         """
-        q, k, v, weights, output = ctx.saved_tensors
+        q, k, v, weights = ctx.saved_tensors
         heads = grads[0].shape[:-2]
-        grad = grads[0].reshape(output.shape)  # (N, T, d_v)
+        grad = grads[0].reshape(*q.shape[:2], v.shape[2])  # (N, T, d_v)
         v_grad = torch.bmm(weights.mT, grad)  # (N, S, d_v)
-        lost = (output * grad).sum(-1, keepdim=True)  # (N, T, 1)
-        weights_grad = torch.bmm(grad, v.mT)  # (N, T, S)
-        scores_grad = weights_grad.sub_(lost).mul_(weights)
+        weighted = torch.bmm(grad, v.mT).mul_(weights)  # (N, T, S)
+        lost = weighted.sum(-1, keepdim=True)  # (N, T, 1)
+        scores_grad = weighted.addcmul_(weights, lost, value=-1)  # (N, T, S)
         scale = 1 / math.sqrt(q.shape[-1])
         q_grad = scaled_bmm(scores_grad, k, scale)  # (N, T, d_k)
         k_grad = scaled_bmm(scores_grad.mT, q, scale)  # (N, S, d_k)

@@ -326,7 +326,8 @@ class Trainer:
         """Write everything that decides how training goes on."""
         tensors = {}
         for name, state in self._random_states().items():
-            for rank, each in enumerate(self.workers.gather(state)):
+            states = self.workers.gather(state, self.device)
+            for rank, each in enumerate(states):
                 tensors[f"{name}.{rank}" if rank else name] = each
         if not self.workers.leads:
             return

@@ -52,13 +52,17 @@ class Workers:
         found: list[float] = total.tolist()
         return found
 
-    def gather(self, tensor: Tensor) -> list[Tensor]:
-        """Return every worker's tensor; all have one shape."""
+    def gather(self, tensor: Tensor, device: torch.device) -> list[Tensor]:
+        """Return every worker's tensor; all have one shape.
+
+        They travel by way of ``device``, since nccl knows of no other.
+        """
         if self.size == 1:
             return [tensor]
-        found = [torch.empty_like(tensor) for _ in range(self.size)]
-        dist.all_gather(found, tensor)
-        return found
+        sent = tensor.to(device)
+        found = [torch.empty_like(sent) for _ in range(self.size)]
+        dist.all_gather(found, sent)
+        return [each.to(tensor.device) for each in found]
 
     def wait(self) -> None:
         """Go on when all have come this far."""

@@ -84,6 +84,16 @@ def test_training_speed_is_measured(tmp_path):
     assert all(map(is_a_ratio, result["times_as_fast"].values()))
 
 
+def test_the_gain_of_each_fast_path_is_measured(tmp_path):
+    arguments = ["--small", "--rounds", "2", "--pairs", "40"]
+    result, printed = measured(tmp_path, "fast_paths.py", *arguments)
+    assert "as fast with keep_memory" in printed
+    for found in result["gains"].values():
+        assert all(map(is_a_ratio, found.values()))
+    # The one that is large enough to show in so short a run:
+    assert result["gains"]["greedy, batch 1"]["packed_decoder"]["low"] > 1
+
+
 def test_decoding_speed_is_measured(decoding):
     _, result, printed = decoding
     assert "greedy batch 64" in printed

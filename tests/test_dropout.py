@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from minitransformer.dropout import Dropout, dropout
+from minitransformer.dropout import Dropout, dropout, relu_dropout
 
 SHAPE = (7, 11, 1301)  # no multiple of the eight numbers a draw serves
 
@@ -60,3 +60,43 @@ def test_a_chance_near_one_still_scales():
     y = dropout(torch.ones(SHAPE), 0.999)
     assert y.isfinite().all()
     assert_close(y.max(), torch.tensor(256.0))
+
+
+def remembered(function, x):
+    """Return what a function keeps for its backward pass."""
+    kept = []
+
+    def pack(tensor):
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda each: each):
+        result = function(x, 0.25)
+    return kept, result
+
+
+def test_dropout_remembers_a_byte_a_number():
+    (coins,), _ = remembered(dropout, torch.randn(SHAPE, requires_grad=True))
+    assert coins.shape == SHAPE
+    assert coins.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("p", [0.0, 0.25])
+def test_relu_and_dropout_in_one(p):
+    x = torch.randn(SHAPE, requires_grad=True)
+    factor = torch.randn(SHAPE)
+    found = []
+    for function in (relu_dropout, lambda x, p: dropout(x.relu(), p)):
+        torch.manual_seed(5)
+        result = function(x, p)
+        (grad,) = torch.autograd.grad((result * factor).sum(), x)
+        found += [result, grad]
+    assert torch.equal(found[0], found[2])
+    assert torch.equal(found[1], found[3])
+    assert p == 0 or 0.3 < (found[1] != 0).float().mean() < 0.45  # 3 in 8
+
+
+def test_relu_and_dropout_remember_their_result_alone():
+    x = torch.randn(SHAPE, requires_grad=True)
+    kept, result = remembered(relu_dropout, x)
+    assert [each.data_ptr() for each in kept] == [result.data_ptr()]

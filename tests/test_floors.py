@@ -9,7 +9,15 @@ PACKAGE = Path(__file__).parents[1] / "minitransformer"
 # Ground floor first. Modules on one floor do not know each other.
 FLOORS = [
     {"errors"},
-    {"dropout", "files", "loss", "masks", "short_attention", "workers"},
+    {
+        "allocator",
+        "dropout",
+        "files",
+        "loss",
+        "masks",
+        "short_attention",
+        "workers",
+    },
     {"attention", "feed_forward", "positions", "residual"},
     {"config"},
     {"layers"},

@@ -286,6 +286,19 @@ def run(folder):
     )
 
 
+def assert_same_bits(one, other):
+    """Compare all that two runs left, but for the time they took."""
+    for file in ("model.safetensors", "last.safetensors"):
+        ours, facts = load_tensors(one / file)
+        theirs, their_facts = load_tensors(other / file)
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            assert torch.equal(ours[name], theirs[name]), name
+        for either in (facts, their_facts):
+            either.pop("core_seconds", None)
+        assert facts == their_facts
+
+
 def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path):
     whole = tmp_path / "whole"
     process = run(whole)
@@ -309,15 +322,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path):
             break
     assert process.returncode == 0, lines
     assert kills > 0
-    for file in ("model.safetensors", "last.safetensors"):
-        ours, facts = load_tensors(broken / file)
-        theirs, their_facts = load_tensors(whole / file)
-        assert ours.keys() == theirs.keys()
-        for name in ours:
-            assert torch.equal(ours[name], theirs[name]), name
-        for either in (facts, their_facts):
-            either.pop("core_seconds", None)
-        assert facts == their_facts
+    assert_same_bits(broken, whole)
 
 
 # Edges ---

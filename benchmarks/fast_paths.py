@@ -1,0 +1,216 @@
+"""What does each fast path gain, alone?
+
+    python benchmarks/fast_paths.py
+
+Each is replaced by the readable form it equals, while the others stay; the
+two take turns. What keeps memory can't be taken back in a process, so there
+two processes take turns. One thread; processor time.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+from measuring import RESULTS, alternate, ratio, surroundings
+from peers import SIZES, SMALL
+from torch import Tensor
+from training_speed import DROPOUT, SMOOTHING, captions
+
+from minitransformer import Transformer, TransformerConfig
+from minitransformer.allocator import keep_memory
+from minitransformer.attention import scaled_dot_product_attention
+from minitransformer.data import bucketed, make_batch, pad
+from minitransformer.decoding import beam_search, greedy_decode
+from minitransformer.files import write_json
+from minitransformer.loss import smoothed_cross_entropy
+from minitransformer.training import Trainer, TrainingOptions
+
+Work = Callable[[], object]
+
+
+def readable_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
+) -> Tensor:
+    """Attend as chapter 2 does."""
+    return scaled_dot_product_attention(q, k, v, mask)[0]
+
+
+def readable_loss(
+    hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float
+) -> Tensor:
+    """Make all logits, then the loss."""
+    return smoothed_cross_entropy(hidden @ weight.T, labels, smoothing)
+
+
+TRAINING: dict[str, dict[str, Any]] = {
+    "short_attention": {"attention.short_attention": readable_attention},
+    "output_loss": {"training.output_loss": readable_loss},
+    "dropout by bytes": {
+        "dropout.dropout": F.dropout,
+        "feed_forward.relu_dropout": lambda x, p: F.dropout(x.relu(), p),
+    },
+}
+GREEDY: dict[str, dict[str, Any]] = {
+    "packed_decoder": {"decoding.fast_step": lambda model, _: model.step},
+    "best_words": {"decoding.best_words": Tensor.topk},
+}
+BEAM = GREEDY | {
+    "log_normaliser": {
+        "decoding.log_normaliser": lambda x: x.logsumexp(1, keepdim=True)
+    },
+}
+
+
+def without(replacements: dict[str, Any], work: Work) -> Work:
+    """Return ``work`` with some functions replaced while it runs."""
+
+    def worked() -> None:
+        with ExitStack() as stack:
+            for place, readable in replacements.items():
+                stack.enter_context(
+                    patch(f"minitransformer.{place}", readable)
+                )
+            work()
+
+    return worked
+
+
+def gains(
+    work: Work, paths: dict[str, dict[str, Any]], rounds: int
+) -> dict[str, dict[str, float]]:
+    """Time some work as it is, and without each fast path."""
+    lacking = {name: without(each, work) for name, each in paths.items()}
+    times = alternate({"": work, **lacking}, rounds)
+    return {name: ratio(times[name], times[""]) for name in paths}
+
+
+def training_steps(sizes: dict[str, Any], pairs: int) -> Work:
+    """Return a pass over some pairs, as in ``training_speed.py``."""
+    torch.manual_seed(0)
+    examples = captions(pairs, sizes["source_vocab_size"])
+    model = Transformer(TransformerConfig(**sizes, dropout=DROPOUT))
+    options = TrainingOptions(precision="fp32", label_smoothing=SMOOTHING)
+    trainer = Trainer(model, examples, examples[:2], options)
+    groups = bucketed(examples, 1_536, seed=0)
+    batches = [make_batch(group) for group in groups]
+    return lambda: [trainer.update([batch]) for batch in batches]
+
+
+def searches(sizes: dict[str, Any], sentences: int) -> dict[str, Work]:
+    """Return searches through a model that has learned nothing.
+
+    All its translations are as long as they may be: 14 tokens.
+    """
+    torch.manual_seed(0)
+    model = Transformer(TransformerConfig(**sizes)).eval()
+    sources = [
+        example.source
+        for example in captions(sentences, sizes["source_vocab_size"])
+    ]
+    ones = [pad([source]) for source in sources[:8]]
+    many = pad(sorted(sources, key=len))
+    return {
+        "greedy, batch 1": lambda: [
+            greedy_decode(model, each, max_len=14) for each in ones
+        ],
+        "greedy, a batch": lambda: greedy_decode(model, many, max_len=14),
+        "beam 4, a batch": lambda: beam_search(model, many, 4, max_len=14),
+    }
+
+
+class Apart:
+    """The training steps in a process of their own.
+
+    Args:
+        keep: Whether it keeps its memory.
+        arguments: Of this script.
+    """
+
+    def __init__(self, keep: bool, arguments: argparse.Namespace):
+        command = [sys.executable, __file__, "--worker", str(int(keep))]
+        command += ["--pairs", str(arguments.pairs)]
+        self.process = subprocess.Popen(
+            command + ["--small"] * arguments.small,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def seconds(self) -> float:
+        """Let it work once; return its processor time."""
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def end(self) -> None:
+        """Let the process end."""
+        self.process.communicate()
+
+
+def serve(keep: bool, work: Callable[[], Work]) -> None:
+    """Work once for every line that comes, and tell how long it took."""
+    if keep:
+        keep_memory()
+    steps = work()
+    for _ in sys.stdin:
+        (seconds,) = alternate({"": steps}, 1)[""]
+        print(seconds, flush=True)
+
+
+def gain_of_memory(arguments: argparse.Namespace) -> dict[str, float]:
+    """Time the training steps with and without kept memory."""
+    workers = [Apart(keep, arguments) for keep in (False, True)]
+    rounds = [
+        [worker.seconds() for worker in workers]
+        for _ in range(arguments.rounds)
+    ]
+    for worker in workers:
+        worker.end()
+    given_back, kept = zip(*rounds, strict=True)
+    return ratio(given_back, kept)
+
+
+def main() -> None:
+    """Measure, write the result and show it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--pairs", type=int, default=400)
+    parser.add_argument("--small", action="store_true", help="a quick test")
+    parser.add_argument("--out", default=RESULTS / "fast_paths.json")
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    sizes = SMALL if arguments.small else SIZES
+    pairs, rounds = arguments.pairs, arguments.rounds
+    if arguments.worker is not None:
+        serve(bool(arguments.worker), lambda: training_steps(sizes, pairs))
+        return
+    result = {
+        "training": {
+            "keep_memory": gain_of_memory(arguments),
+            **gains(training_steps(sizes, pairs), TRAINING, rounds),
+        },
+        **{
+            name: gains(work, GREEDY if "greedy" in name else BEAM, rounds)
+            for name, work in searches(sizes, min(64, pairs)).items()
+        },
+    }
+    surrounded = {"surroundings": surroundings(), "gains": result}
+    write_json(arguments.out, surrounded)
+    for what, found in result.items():
+        for name, each in found.items():
+            print(
+                f"{what}: {each['median']} [{each['low']}, {each['high']}] x"
+                f" as fast with {name}"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""The allocator: what is freed stays, in a process of its own."""
+
+import ctypes
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from minitransformer.allocator import keep_memory
+
+# How often does the system hand out a page, while one tensor of 48 MiB after
+# another is made and dropped?
+FAULTS = """
+import resource
+import torch
+from minitransformer.allocator import keep_memory
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+{first}
+torch.ones(12 * 2**20)
+before = faults()
+for _ in range(10):
+    torch.ones(12 * 2**20)
+print(faults() - before)
+"""
+
+
+def faults_after(first):
+    """Count them in a process that does ``first`` at first."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "THP_MEM_ALLOC_ENABLE" and not name.startswith("MALLOC_")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS.format(first=first)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="other C libraries have no knob"
+)
+def test_pages_come_once():
+    assert faults_after("assert keep_memory()") < 100
+    # Without it, 48 MiB come anew each time, be it in pages of 2 MiB.
+    assert faults_after("pass") > 200
+
+
+def test_a_choice_of_your_own_stays(monkeypatch):
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
+    keep_memory()
+    assert os.environ["THP_MEM_ALLOC_ENABLE"] == "0"
+
+
+@pytest.mark.parametrize("problem", [AttributeError, TypeError, OSError])
+def test_other_systems_go_on_as_they_were(problem, monkeypatch):
+    def refuse(name):
+        raise problem("no such thing here")
+
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    assert not keep_memory()
