@@ -144,7 +144,8 @@ class Apart:
 
     def seconds(self) -> float:
         """Let it work once; return its processor time."""
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin
+        assert self.process.stdout
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
         return float(self.process.stdout.readline())

@@ -139,18 +139,28 @@ def save_config(
 
 
 def save_weights(
-    folder: Path, model: Transformer, facts: Mapping[str, Any]
+    folder: Path,
+    config: TransformerConfig,
+    weights: Mapping[str, Tensor],
+    facts: Mapping[str, Any],
 ) -> None:
-    """Write a model's weights beside its `save_config`."""
-    weights = dict(model.state_dict())
-    if model.config.tie_embeddings:
-        del weights["output.weight"]  # the target embedding, once more
-        if model.target_embedding is model.source_embedding:
-            del weights["target_embedding.weight"]
+    """Write a model's weights beside its `save_config`.
+
+    Args:
+        folder: Where to.
+        config: The model's.
+        weights: Its ``state_dict``.
+        facts: Anything JSON can hold.
+    """
+    again = set()  # the target embedding, once more
+    if config.tie_embeddings:
+        again.add("output.weight")
+        if config.target_vocab_size is None:
+            again.add("target_embedding.weight")
     save_tensors(
         folder / "model.safetensors",
-        weights,
-        {**facts, "config": asdict(model.config)},
+        {k: v for k, v in weights.items() if k not in again},
+        {**facts, "config": asdict(config)},
     )
 
 

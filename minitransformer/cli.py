@@ -181,6 +181,10 @@ def train(
     tsv: TsvFile = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
+    shard: Annotated[
+        bool,
+        typer.Option("--shard", help="Divide it among torchrun's processes."),
+    ] = False,
     updates: Annotated[
         int | None, typer.Option(help="Optimizer updates.")
     ] = None,
@@ -258,7 +262,10 @@ def train(
         train_translator,
     )
 
-    device = str(choose_device(device))
+    where: dict[str, Any] = {
+        "device": str(choose_device(device)),
+        "sharded": shard,
+    }
     layers = ("num_encoder_layers", "num_decoder_layers")
     sizes = _given(
         d_model=d_model,
@@ -295,14 +302,14 @@ def train(
                 " leave out --resume to begin anew."
             )
         found, origin = _resumed_corpus(resume)
+        where.update(origin=origin)
         with _resumable(resume):
-            train_translator(
-                found, resume, resume=True, device=device, origin=origin
-            )
+            train_translator(found, resume, resume=True, **where)
         return
     if out is None:
         raise UserError("The model needs a place: give a folder with --out.")
     found, origin = _open_corpus(corpus, source, target, tsv)
+    where.update(origin=origin)
     recipe: Recipe = recipe_for(found.name)
     recipe = replace(
         recipe,
@@ -311,7 +318,7 @@ def train(
         **vocabularies,
     )
     with _resumable(out):
-        train_translator(found, out, recipe, device=device, origin=origin)
+        train_translator(found, out, recipe, **where)
 
 
 @contextmanager

@@ -103,6 +103,7 @@ def train_translator(
     *,
     resume: bool = False,
     device: str = "auto",
+    sharded: bool = False,
     origin: Mapping[str, Any] | None = None,
 ) -> None:
     """Train a translator and leave it in ``folder``.
@@ -118,16 +119,17 @@ def train_translator(
         resume: Go on where a run in ``folder`` stopped, however it stopped.
             On the same machine the weights end up the same to the last bit.
         device: ``"auto"``, or a torch device.
+        sharded: Whether the processes divide the model.
         origin: Where the corpus came from, noted with the model.
 
     Raises:
         UserError: If ``folder`` holds a model already, or, resuming, none or
-            one of another corpus.
+            one of another corpus; or ``sharded``, if it is alone.
     """
     folder = Path(folder)
     keep_memory()
     prints = _fingerprint(corpus)
-    workers, place = join_workers(choose_device(device))
+    workers, place = join_workers(choose_device(device), sharded)
     resume = resume or (restarts() > 0 and (folder / "config.json").exists())
     if resume:
         config, source_tokenizer, target_tokenizer, about = load_config(folder)

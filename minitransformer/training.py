@@ -206,9 +206,9 @@ class Trainer:
         self.model = model.to(self.device)
         self.averaged = copy.deepcopy(self.model).eval()
         self.options = options
-        self.objective = self.workers.share(
-            TranslationLoss(self.model, options.label_smoothing), self.device
-        )
+        objective = self._shard(self.model, options.label_smoothing)
+        self.objective = self.workers.share(objective, self.device)
+        self.judge = self._shard(self.averaged, 0.0)
         self.train = train
         self.valid = [
             make_batch(group)
@@ -232,6 +232,11 @@ class Trainer:
         self.checks_since_best = 0
         self.core_seconds = 0.0
         self.history: list[dict[str, float]] = []
+
+    def _shard(self, model: Transformer, label_smoothing: float) -> nn.Module:
+        """Return the loss as a module, divided if the workers divide it."""
+        loss = TranslationLoss(model, label_smoothing)
+        return self.workers.shard(loss, (*model.encoder, *model.decoder))
 
     def update(self, batches: Sequence[Batch]) -> tuple[float, int]:
         """Make one update from one or more batches.
@@ -303,15 +308,19 @@ class Trainer:
             1 - memory,
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def validate(self) -> float:
         """Return the loss per token of the averaged weights, unsmoothed."""
         total, num_tokens = 0.0, 0
-        for batch in self.valid[self.workers.rank :: self.workers.size]:
+        rank, size = self.workers.rank, self.workers.size
+        for start in range(0, len(self.valid), size):
+            # Workers that gather weights together need a batch each.
+            batch = self.valid[min(start + rank, len(self.valid) - 1)]
             with self._autocast():
-                loss = translation_loss(self.averaged, batch.to(self.device))
-            total += float(loss)
-            num_tokens += batch.num_tokens
+                loss = self.judge(batch.to(self.device))
+            if start + rank < len(self.valid):
+                total += float(loss)
+                num_tokens += batch.num_tokens
         total, count = self.workers.sum(total, num_tokens, device=self.device)
         return total / count
 
@@ -329,14 +338,15 @@ class Trainer:
             states = self.workers.gather(state, self.device)
             for rank, each in enumerate(states):
                 tensors[f"{name}.{rank}" if rank else name] = each
+        whole = self.workers.whole
+        for name, tensor in self.model.named_parameters():
+            tensors[f"model.{name}"] = whole(tensor)
+            for key, value in self.optimizer.state.get(tensor, {}).items():
+                tensors[f"{key}.{name}"] = whole(value)
+        for name, tensor in self.averaged.named_parameters():
+            tensors[f"averaged.{name}"] = whole(tensor)
         if not self.workers.leads:
             return
-        for name, tensor in self.model.named_parameters():
-            tensors[f"model.{name}"] = tensor
-            for key, value in self.optimizer.state.get(tensor, {}).items():
-                tensors[f"{key}.{name}"] = value
-        for name, tensor in self.averaged.named_parameters():
-            tensors[f"averaged.{name}"] = tensor
         facts = {
             "updates": self.updates,
             "best_loss": self.best_loss,
@@ -369,19 +379,24 @@ class Trainer:
         self.core_seconds = facts["core_seconds"]
         self.history = facts["history"]
         self.precision = facts["precision"]
+        part_of = self.workers.part_of
+        tensors = {k: v.to(self.device) for k, v in tensors.items()}
         for name, tensor in self.averaged.named_parameters():
-            tensor.copy_(tensors[f"averaged.{name}"])
+            tensor.copy_(part_of(tensors[f"averaged.{name}"], tensor))
         for name, tensor in self.model.named_parameters():
-            tensor.copy_(tensors[f"model.{name}"])
+            tensor.copy_(part_of(tensors[f"model.{name}"], tensor))
             if f"step.{name}" in tensors:
                 self.optimizer.state[tensor] = {
-                    key: tensors[f"{key}.{name}"].to(self.device)
-                    for key in ("step", "exp_avg", "exp_avg_sq")
+                    "step": tensors[f"step.{name}"],
+                    **{
+                        key: part_of(tensors[f"{key}.{name}"], tensor)
+                        for key in ("exp_avg", "exp_avg_sq")
+                    },
                 }
         rank = f".{self.workers.rank}" if self.workers.rank else ""
-        torch.set_rng_state(tensors[f"rng{rank}"])
+        torch.set_rng_state(tensors[f"rng{rank}"].cpu())
         if f"cuda_rng{rank}" in tensors:
-            state = tensors[f"cuda_rng{rank}"]
+            state = tensors[f"cuda_rng{rank}"].cpu()
             torch.cuda.set_rng_state(state, self.device)
 
     def _random_states(self) -> dict[str, Tensor]:
@@ -444,8 +459,12 @@ class Trainer:
         if valid_loss < self.best_loss:
             self.best_loss = valid_loss
             self.checks_since_best = 0
+            weights = {
+                name: self.workers.whole(tensor)
+                for name, tensor in self.averaged.state_dict().items()
+            }
             if self.workers.leads:
-                save_weights(folder, self.averaged, facts)
+                save_weights(folder, self.averaged.config, weights, facts)
         self.save(folder / "last.safetensors")
 
 

@@ -116,7 +116,7 @@ class Translator:
             self.target_tokenizer,
             self.facts,
         )
-        save_weights(folder, self.model, {})
+        save_weights(folder, self.model.config, self.model.state_dict(), {})
 
     def export(
         self, format: str, path: str | Path, quantization: str | None = None

@@ -46,7 +46,7 @@ def build(shared=True, tied=True):
 def saved(tmp_path):
     model, source, target = build()
     save_config(tmp_path, model.config, source, target, {"corpus": "mine"})
-    save_weights(tmp_path, model, {"update": 7})
+    save_weights(tmp_path, model.config, model.state_dict(), {"update": 7})
     return tmp_path, model
 
 
@@ -65,7 +65,7 @@ def logits(model):
 def test_a_model_comes_back_as_it_was(tmp_path, shared, tied):
     model, source, target = build(shared, tied)
     save_config(tmp_path, model.config, source, target, {"corpus": "mine"})
-    save_weights(tmp_path, model, {"update": 7})
+    save_weights(tmp_path, model.config, model.state_dict(), {"update": 7})
     config, source2, target2, about = load_config(tmp_path)
     assert config == model.config
     assert (source2 is target2) == shared
@@ -234,6 +234,8 @@ def test_a_full_disk_leaves_the_old_weights(saved, monkeypatch, call):
     with monkeypatch.context() as patch:
         patch.setattr(os, call, full)
         with pytest.raises(UserError, match="No space left on device"):
-            save_weights(folder, model, {"update": 8})
+            save_weights(
+                folder, model.config, model.state_dict(), {"update": 8}
+            )
     assert (folder / "model.safetensors").read_bytes() == before
     assert sorted(os.listdir(folder)) == names

@@ -29,7 +29,7 @@ from minitransformer.workers import join_workers
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
-workers, device = join_workers(torch.device("cpu"))
+workers, device = join_workers(torch.device("cpu"), "shard" in sys.argv)
 model = Transformer(TransformerConfig(
     source_vocab_size=23, d_model=16, num_heads=2, d_ff=24, dropout=0.0,
     num_encoder_layers=2, num_decoder_layers=1))
@@ -39,13 +39,15 @@ examples = [
 options = TrainingOptions(accumulate=2, clip=1e9, label_smoothing=0.1)
 trainer = Trainer(model, examples, examples, options, device, workers)
 trainer.optimizer.step = lambda: save_file(
-    {name: each.grad.clone() for name, each in model.named_parameters()},
+    {name: workers.whole(each.grad).clone()
+     for name, each in model.named_parameters()},
     f"{sys.argv[1]}.{workers.rank}")
 groups = (examples[:1], examples[1:3], examples[3:6], examples[6:])
 loss, tokens = trainer.update([make_batch(group) for group in groups])
 valid = trainer.validate()
+mine = sum(getattr(p, "_local_tensor", p).numel() for p in model.parameters())
 if workers.leads:
-    print(loss, tokens, valid)
+    print(loss, tokens, valid, mine)
 workers.part()
 """
 # What `minitransformer train` does, on a corpus of a few words.
@@ -57,7 +59,9 @@ from minitransformer.recipes import train_translator
 from test_training import toy_corpus, toy_recipe
 
 torch.set_num_threads(1)
-train_translator(toy_corpus(), Path(sys.argv[1]), toy_recipe(), device="cpu")
+train_translator(
+    toy_corpus(), Path(sys.argv[1]), toy_recipe(), device="cpu",
+    sharded="shard" in sys.argv)
 """
 
 
@@ -95,9 +99,10 @@ def script(tmp_path):
     return write
 
 
-def test_two_processes_have_the_gradients_of_one(script, tmp_path):
+@pytest.mark.parametrize("how", ["copy", "shard"])
+def test_two_processes_have_the_gradients_of_one(how, script, tmp_path):
     path = script(ONE_UPDATE)
-    together = end(start(path, tmp_path / "together")).split()
+    together = end(start(path, tmp_path / "together", how)).split()
     alone = end(start(path, tmp_path / "alone", processes=1)).split()
     expected = load_file(tmp_path / "alone.0")
     for rank in (0, 1):
@@ -107,16 +112,19 @@ def test_two_processes_have_the_gradients_of_one(script, tmp_path):
             if not name.endswith("w_k.bias"):  # no key bias matters
                 assert gradient.abs().max() > 1e-4
             assert_close(found[name], gradient, rtol=0, atol=1e-6)
-    for one, other in zip(together, alone, strict=True):
+    for one, other in zip(together[:3], alone[:3], strict=True):
         assert float(one) == pytest.approx(float(other), abs=1e-5)
+    share = int(together[3]) / int(alone[3])
+    assert share == 1 if how == "copy" else 0.5 <= share < 0.51
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no pgrep")
-def test_a_killed_worker_comes_back_and_nothing_is_lost(script, tmp_path):
+@pytest.mark.parametrize("how", ["copy", "shard"])
+def test_a_killed_worker_comes_back_and_nothing_is_lost(how, script, tmp_path):
     path = script(TRAIN)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    end(start(path, whole))
-    process = start(path, broken, restarts=3)
+    end(start(path, whole, how))
+    process = start(path, broken, how, restarts=3)
     last = broken / "last.safetensors"
     while not last.exists():
         assert process.poll() is None
@@ -140,6 +148,18 @@ def test_as_many_must_resume(script, tmp_path):
         train_translator(toy_corpus(), tmp_path / "model", resume=True)
 
 
+def test_one_alone_divides_nothing(tmp_path):
+    with pytest.raises(UserError, match="torchrun --nproc-per-node 2"):
+        train_translator(toy_corpus(), tmp_path / "model", sharded=True)
+    assert not (tmp_path / "model").exists()
+
+
+def test_an_old_pytorch_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.distributed.fsdp", None)
+    with pytest.raises(UserError, match=r"2\.6 or later"):
+        Workers(0, 2, sharded=True).shard(torch.nn.Linear(2, 2), [])
+
+
 def test_one_alone_needs_nobody():
     workers, device = join_workers(torch.device("cpu"))
     assert (workers, device) == (Workers(0, 1), torch.device("cpu"))
@@ -148,5 +168,7 @@ def test_one_alone_needs_nobody():
     assert workers.gather(tensor, device)[0] is tensor
     module = torch.nn.Linear(2, 2)
     assert workers.share(module, device) is module
+    assert workers.shard(module, []) is module
+    assert workers.whole(tensor) is workers.part_of(tensor, tensor) is tensor
     workers.wait()
     workers.part()
