@@ -30,7 +30,13 @@ from torch import nn
 
 from minitransformer import Transformer, TransformerConfig
 from minitransformer.allocator import keep_memory
-from minitransformer.data import Batch, Example, bucketed, make_batch
+from minitransformer.data import (
+    Batch,
+    Example,
+    bucketed,
+    make_batch,
+    padding_share,
+)
 from minitransformer.files import write_json
 from minitransformer.training import Trainer, TrainingOptions
 
@@ -111,10 +117,11 @@ def measure(sizes: dict[str, Any], pairs: int, rounds: int) -> dict[str, Any]:
     unsorted = examples[:]
     random.Random(1).shuffle(unsorted)
     size = math.ceil(len(examples) / len(batches))
-    shuffled = [
-        make_batch(unsorted[start : start + size])
+    mixed = [
+        unsorted[start : start + size]
         for start in range(0, len(unsorted), size)
     ]
+    shuffled = [make_batch(group) for group in mixed]
     steps = {name: peer_step(peer) for name, peer in peers.items()}
     candidates = {
         "minitransformer": Steps(batches, lambda b: trainer.update([b])),
@@ -128,6 +135,10 @@ def measure(sizes: dict[str, Any], pairs: int, rounds: int) -> dict[str, Any]:
         "sizes": sizes,
         "batches": len(batches),
         "target_tokens": tokens,
+        "padding": {
+            "sorted": round(padding_share(groups), 3),
+            "unsorted": round(padding_share(mixed), 3),
+        },
         "precision": "fp32",
         "not_measured": missing,
         "seconds": times,

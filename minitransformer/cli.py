@@ -185,6 +185,10 @@ def train(
         bool,
         typer.Option("--shard", help="Divide it among torchrun's processes."),
     ] = False,
+    recompute: Annotated[
+        bool,
+        typer.Option("--recompute", help="Save memory, at the cost of time."),
+    ] = False,
     updates: Annotated[
         int | None, typer.Option(help="Optimizer updates.")
     ] = None,
@@ -265,6 +269,7 @@ def train(
     where: dict[str, Any] = {
         "device": str(choose_device(device)),
         "sharded": shard,
+        "recompute": recompute,
     }
     layers = ("num_encoder_layers", "num_decoder_layers")
     sizes = _given(

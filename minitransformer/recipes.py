@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from minitransformer.allocator import keep_memory
+from minitransformer.allocator import keep_memory, return_memory
 from minitransformer.checkpoints import load_config, save_config
 from minitransformer.config import TransformerConfig
 from minitransformer.corpora import Corpus
@@ -104,6 +104,7 @@ def train_translator(
     resume: bool = False,
     device: str = "auto",
     sharded: bool = False,
+    recompute: bool = False,
     origin: Mapping[str, Any] | None = None,
 ) -> None:
     """Train a translator and leave it in ``folder``.
@@ -120,6 +121,9 @@ def train_translator(
             On the same machine the weights end up the same to the last bit.
         device: ``"auto"``, or a torch device.
         sharded: Whether the processes divide the model.
+        recompute: Whether to save memory at the cost of time; see
+            `minitransformer.training.recompute_layers`,
+            `minitransformer.allocator.return_memory`.
         origin: Where the corpus came from, noted with the model.
 
     Raises:
@@ -127,7 +131,10 @@ def train_translator(
             one of another corpus; or ``sharded``, if it is alone.
     """
     folder = Path(folder)
-    keep_memory()
+    if recompute:
+        return_memory()
+    else:
+        keep_memory()
     prints = _fingerprint(corpus)
     workers, place = join_workers(choose_device(device), sharded)
     resume = resume or (restarts() > 0 and (folder / "config.json").exists())
@@ -175,7 +182,7 @@ def train_translator(
     )
     torch.manual_seed(options.seed)
     model = Transformer(config)
-    trainer = Trainer(model, train, valid, options, place, workers)
+    trainer = Trainer(model, train, valid, options, place, workers, recompute)
     if not workers.leads:  # or all would drop the same numbers
         torch.manual_seed(options.seed + workers.rank)
     workers.wait()  # nothing is written before all is known to fit

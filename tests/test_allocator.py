@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from minitransformer.allocator import keep_memory
+from minitransformer.allocator import keep_memory, return_memory
 
 # How often does the system hand out a page, while one tensor of 48 MiB after
 # another is made and dropped?
 FAULTS = """
 import resource
 import torch
-from minitransformer.allocator import keep_memory
+from minitransformer.allocator import keep_memory, return_memory
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -29,15 +29,15 @@ print(faults() - before)
 """
 
 
-def faults_after(first):
-    """Count them in a process that does ``first`` at first."""
+def pages_after(script, first):
+    """Count pages in a process that does ``first`` at first."""
     environment = {
         name: value
         for name, value in os.environ.items()
         if name != "THP_MEM_ALLOC_ENABLE" and not name.startswith("MALLOC_")
     }
     done = subprocess.run(
-        [sys.executable, "-c", FAULTS.format(first=first)],
+        [sys.executable, "-c", script.format(first=first)],
         env=environment,
         capture_output=True,
         text=True,
@@ -50,9 +50,41 @@ def faults_after(first):
     platform.libc_ver()[0] != "glibc", reason="other C libraries have no knob"
 )
 def test_pages_come_once():
-    assert faults_after("assert keep_memory()") < 100
-    # Without it, 48 MiB come anew each time, be it in pages of 2 MiB.
-    assert faults_after("pass") > 200
+    assert pages_after(FAULTS, "assert keep_memory()") < 100
+    # Otherwise 48 MiB come anew each time, be it in pages of 2 MiB.
+    assert pages_after(FAULTS, "pass") > 200
+    assert pages_after(FAULTS, "assert return_memory()") > 200
+
+
+# What does a process hold, after tensors of all sizes came and went, and a
+# small one of each time stayed?
+HELD = """
+import random
+import torch
+from minitransformer.allocator import keep_memory, return_memory
+
+def held():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1])
+
+{first}
+torch.ones(1)
+before, stay, rng = held(), [], random.Random(0)
+for _ in range(40):
+    large = [torch.ones(rng.randrange(2**18, 2**21)) for _ in range(6)]
+    stay.append(torch.ones(2**10))
+print(held() - before)
+"""
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="other C libraries have no knob"
+)
+def test_memory_is_returned():
+    returned = pages_after(HELD, "assert return_memory()")
+    kept = pages_after(HELD, "assert keep_memory()")
+    assert returned * 4096 < 6 * 4 * 2**21 + 2**23
+    assert returned < kept
 
 
 def test_a_choice_of_your_own_stays(monkeypatch):
@@ -68,3 +100,4 @@ def test_other_systems_go_on_as_they_were(problem, monkeypatch):
 
     monkeypatch.setattr(ctypes, "CDLL", refuse)
     assert not keep_memory()
+    assert not return_memory()

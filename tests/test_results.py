@@ -9,6 +9,7 @@ import minitransformer
 from minitransformer import TransformerConfig
 from minitransformer.recipes import RECIPES
 from minitransformer.training import TrainingOptions
+from tools import speed_page
 
 RESULTS = Path(minitransformer.__file__).parent / "results"
 TRANSLATORS = sorted(RESULTS.glob("translator-*.json"))
@@ -89,3 +90,28 @@ def test_an_exported_translator_translates_the_same(corpus):
     assert set(result["same_greedy"].values()) == {1_000}
     bleu = result["bleu_beam_4"]
     assert abs(bleu["int8"] - bleu["float32"]) < 0.3
+
+
+# The page ---
+
+
+def test_the_page_says_what_the_files_say():
+    page, figures = speed_page.render()
+    text = (speed_page.BOOK / "speed.md").read_text(encoding="utf-8")
+    assert page == text, "run tools/speed_page.py"
+    there = {path.stem for path in speed_page.FIGURES.glob("*.svg")}
+    assert figures.keys() == there
+    for svg in figures.values():
+        assert svg.count("<path") > 5
+
+
+def test_the_page_shows_every_peer_and_every_search():
+    page, _ = speed_page.render()
+    for name, found in read(RESULTS / "training_speed.json")[
+        "times_as_fast"
+    ].items():
+        assert f"| {name} |" in page
+        assert f"| {speed_page.show(found)} |" in page
+    for setting in read(RESULTS / "decoding_speed.json")["settings"]:
+        for found in setting["times_as_fast"].values():
+            assert speed_page.show(found) in page

@@ -185,6 +185,35 @@ def test_the_average_follows_the_weights():
         assert_close(ours, memory * old + (1 - memory) * theirs)
 
 
+def test_recomputed_layers_remember_less_and_end_with_the_same_bits():
+    examples = backwards(40)
+    batches = [make_batch(examples[:20]), make_batch(examples[20:])]
+    weights, kept = [], []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        model = build(0.3, num_encoder_layers=3, num_decoder_layers=2)
+        trainer = Trainer(
+            model, examples, examples[:2], options(), recompute=recompute
+        )
+        for batch in batches:
+            trainer.update([batch])
+        assert trainer.validate() > 0
+        weights.append(list(model.state_dict().values()))
+        sizes = {}
+
+        def pack(tensor, sizes=sizes):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+            loss = translation_loss(model.train(), batches[0])
+        loss.backward()
+        kept.append(sum(sizes.values()))
+    for one, other in zip(*weights, strict=True):
+        assert torch.equal(one, other)
+    assert kept[1] < kept[0] / 3
+
+
 def test_it_learns_to_read_backwards(tmp_path):
     torch.manual_seed(0)
     examples = backwards(600)

@@ -1,0 +1,462 @@
+"""Write book/speed.md and its figures from what benchmarks/ measured.
+
+python tools/speed_page.py
+"""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("svg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from minitransformer.files import read_json
+from minitransformer.viz import OUTPUT, QUERY, SCORES, use_book_style
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "minitransformer" / "results"
+BOOK = ROOT / "book"
+FIGURES = BOOK / "_static" / "speed"
+Interval = Mapping[str, float]
+
+PAGE = """\
+# How good and how fast it is
+
+The chapters show code that is meant to be read. This page shows what it
+achieves, and what it costs or saves beside other libraries. Each table is made
+from a file in `minitransformer/results`, which a script in `benchmarks` wrote;
+`make bench` measures all of it again.
+
+**How it was measured.** Everything ran on one machine: {machine}, which other
+programs share, so no absolute time is a promise. Where speeds are compared,
+the candidates take turns, so that a bad moment hits all of them; what is
+reported is the median of their ratios, round by round, with its 95 % bootstrap
+interval in brackets. Time is processor time of one thread, in float32. Python
+{python}, torch {torch}.
+
+## The translators
+
+Each line is one run of `minitransformer train --corpus NAME`. What it trains
+was chosen by validation sentences; these scores are of test sentences. The
+dictionary gives each word its most frequent translation. In brackets is the
+95 % interval that sacreBLEU {sacrebleu} finds by drawing the test sentences
+anew; the signatures are in the files.
+
+{translators_table}
+
+## Training
+
+A step of training: forward, backward, clipping, AdamW. The model has three
+layers of each kind, is 256 wide, and has a vocabulary of 8,000. The sentences
+are as long as image captions, and all candidates get the same batches of like
+lengths. Where a peer can hold our weights, its logits were found equal to ours
+first. All keep the memory that they free, as
+{{py:func}}`~minitransformer.allocator.keep_memory` arranges.
+
+```{{figure}} _static/speed/training.svg
+:alt: {training_alt}
+
+How many times as fast as each peer our training step is. The line is the
+interval.
+```
+
+{training_table}
+
+The row "unsorted" is what most tutorials do: sentences in any order, so that
+{unsorted:.0%} of what is read is padding; sorted by length it is
+{sorted:.0%}.
+
+## Decoding
+
+The same weights in every engine, trained on {decoding_corpus}, and its test
+sentences; a translation ends where the model ends it, after {tokens:.0f}
+tokens on average. A batch holds sentences of like length. "Same" is the share
+of translations that equal ours token by token; beams differ in when they stop.
+
+```{{figure}} _static/speed/decoding.svg
+:alt: {decoding_alt}
+
+How many times as fast as each engine we decode, on a logarithmic scale. Left
+of 1 the engine is faster.
+```
+
+{decoding_table}
+
+CTranslate2 is written in C++ for nothing but this. Who outgrows PyTorch should
+use it: {{py:meth}}`~minitransformer.translator.Translator.export` writes a
+folder for it.
+
+Exporting changes nothing, or almost nothing. Of the test sentences, so many
+come out the same, token by token, when CTranslate2 or ONNX Runtime decodes
+greedily; BLEU is CTranslate2's own, with a beam of 4.
+
+{exports_table}
+
+## What each fast path gains
+
+Some functions of the package exist for speed alone; each equals a readable
+form, which the tests compare it with. Here one at a time is replaced by that
+form. The number says how many times as long it then takes.
+
+{gains_table}
+
+## Attention itself
+
+{{py:meth}}`~minitransformer.attention.MultiHeadAttention.attend` chooses a way
+to compute attention by the length of the sentences. The table compares it to
+the fastest of three ways that torch offers (its fused kernel, three plain
+operations, or a product that adds the mask at once), whichever that is:
+1 means as fast, 0.5 means in half the time. 8,192 tokens were measured in
+float32 alone: this processor has no arithmetic for bfloat16.
+
+{attention_table}
+
+## Memory
+
+{memory_table}
+
+## How the cost grows
+
+What a target token costs in a training step, when one size changes and the
+others stay: {scaling_base}.
+The lines are fitted: a constant and a multiple of the layers; the width and
+its square; a constant and a multiple of the length, which is attention; a
+constant and a multiple of one over the batch, which is the optimizer and
+whatever else happens once a step. The worst miss of any point is
+{worst_miss:.0%}.
+
+```{{figure}} _static/speed/scaling.svg
+:alt: {scaling_alt}
+
+Dots were measured, lines are fitted.
+```
+
+## What was not measured
+
+- A GPU: none was at hand.
+- bfloat16 where a processor computes with it: this one does not.
+- Two threads, since the machine's two cores were shared.
+{missing}"""
+
+
+def show(found: Interval) -> str:
+    """Print a ratio and its interval."""
+    return f"{found['median']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Print a table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def bars(
+    name: str,
+    groups: Mapping[str, Mapping[str, Interval]],
+    label: str,
+    logarithmic: bool = False,
+) -> str:
+    """Draw ratios with their intervals; return the figure.
+
+    Args:
+        name: Of the figure.
+        groups: Title of each panel, to name and ratio of each bar.
+        label: Of the axis.
+        logarithmic: Whether ½ and 2 are as far from 1.
+    """
+    use_book_style()
+    longest = max(map(len, groups.values()))
+    figure, axes = plt.subplots(
+        1,
+        len(groups),
+        figsize=(7.6, 0.9 + 0.42 * longest),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    for axis, (title, ratios) in zip(axes[0], groups.items(), strict=True):
+        names = list(ratios)[::-1]
+        for place, each in enumerate(names):
+            found = ratios[each]
+            colour = QUERY if found["median"] >= 1 else OUTPUT
+            axis.plot(
+                [found["low"], found["high"]], [place, place], color=colour
+            )
+            axis.plot(found["median"], place, "o", color=colour)
+        axis.axvline(1, color=SCORES, linewidth=1, linestyle=":")
+        axis.set_yticks(range(len(names)), names)
+        axis.set_ylim(-0.6, len(names) - 0.4)
+        if logarithmic:
+            axis.set_xscale("log")
+            axis.set_xticks([0.25, 0.5, 1, 2, 4, 8], [*"¼½1248"])
+            axis.minorticks_off()
+        if len(groups) > 1:
+            axis.set_title(title)
+    figure.supxlabel(label, fontsize="medium")
+    return drawn(figure, name)
+
+
+def translators(results: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Tabulate how well the translators translate."""
+    rows = []
+    for each in results:
+        for split, found in each["splits"].items():
+            scores = {
+                (score["of"], score["name"]): score
+                for score in found["scores"]
+            }
+            bleu = scores["model", "BLEU"]
+            low, high = bleu["interval"]
+            rows.append(
+                [
+                    f"{each['corpus']}, {split}",
+                    f"{each['parameters']:,}",
+                    f"{each['core_minutes']:.1f}",
+                    f"{bleu['value']:.1f} [{low:.1f}, {high:.1f}]",
+                    f"{scores['model', 'chrF2']['value']:.1f}",
+                    f"{scores['dictionary', 'BLEU']['value']:.1f}",
+                ]
+            )
+    head = ["corpus", "parameters", "minutes of training", "BLEU", "chrF"]
+    version = re.search(r"version:([\d.]+)", bleu["signature"])
+    assert version
+    return {
+        "translators_table": table([*head, "dictionary's BLEU"], rows),
+        "sacrebleu": version[1],
+    }
+
+
+def gains(result: dict[str, Any]) -> dict[str, str]:
+    """Tabulate what the fast paths gain."""
+    paths = result["gains"]
+    names = dict.fromkeys(name for each in paths.values() for name in each)
+    rows = [
+        [
+            f"`{name}`" if "_" in name else name,
+            *(
+                show(each[name]) if name in each else ""
+                for each in paths.values()
+            ),
+        ]
+        for name in names
+    ]
+    return {"gains_table": table(["", *paths], rows)}
+
+
+def training(result: dict[str, Any]) -> dict[str, Any]:
+    """Draw and tabulate the training steps."""
+    ratios = result["times_as_fast"]
+    figure = bars("training", {"": ratios}, "times as fast as the peer")
+    speeds = result["tokens_per_second"]
+    rows = [["minitransformer", f"{speeds['minitransformer']:,}", "1"]]
+    rows += [
+        [name, f"{speeds[name]:,}", show(ratios[name])] for name in ratios
+    ]
+    spoken = ", ".join(
+        f"{found['median']:.1f} times {name}" for name, found in ratios.items()
+    )
+    return {
+        "training_figure": figure,
+        "training_alt": f"Our training step is as fast as {spoken}.",
+        "training_table": table(
+            ["", "target tokens/s", "we are so many times as fast"], rows
+        ),
+        **result["padding"],
+    }
+
+
+def decoding(result: dict[str, Any]) -> dict[str, Any]:
+    """Draw and tabulate the searches."""
+    settings = result["settings"]
+    groups = {
+        f"{each['search']}, batch {each['batch']}": each["times_as_fast"]
+        for each in settings
+    }
+    label = "times as fast as the engine"
+    figure = bars("decoding", groups, label, logarithmic=True)
+    rows = []
+    for each, title in zip(settings, groups, strict=True):
+        speeds = each["sentences_per_second"]
+        rows.append([title, "minitransformer", str(speeds["minitransformer"])])
+        rows[-1] += ["1", ""]
+        for name, found in each["times_as_fast"].items():
+            same = f"{each['same_translations'][name]:.0%}"
+            rows.append(["", name, str(speeds[name]), show(found), same])
+    return {
+        "decoding_figure": figure,
+        "decoding_alt": "; ".join(
+            f"{title}: "
+            + ", ".join(
+                f"{found['median']:.2f} times {name}"
+                for name, found in ratios.items()
+            )
+            for title, ratios in groups.items()
+        ),
+        "decoding_table": table(
+            [
+                "",
+                "engine",
+                "sentences/s",
+                "we are so many times as fast",
+                "same",
+            ],
+            rows,
+        ),
+        "decoding_corpus": result["corpus"],
+        "tokens": settings[0]["tokens"],
+    }
+
+
+def exports(results: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Tabulate what exporting changes."""
+    rows = [
+        [
+            each["corpus"],
+            f"{each['sentences']:,}",
+            f"{each['same_greedy']['ctranslate2']:,}",
+            f"{each['same_greedy']['onnx']:,}",
+            f"{each['bleu_beam_4']['float32']:.2f}",
+            f"{each['bleu_beam_4']['int8']:.2f}",
+            f"{each['bytes']['float32'] / each['bytes']['int8']:.1f}",
+        ]
+        for each in results
+    ]
+    head = ["corpus", "sentences", "same by CTranslate2", "same by ONNX"]
+    head += ["BLEU float32", "BLEU int8", "times smaller in int8"]
+    return {"exports_table": table(head, rows)}
+
+
+def attention(result: dict[str, Any]) -> dict[str, str]:
+    """Tabulate attention alone, one row a length and kind of number."""
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for case in result["cases"]:
+        row = f"{case['tokens']:,}", case["dtype"]
+        kind = "causal" if case["causal"] else "full"
+        kind += ", padded" * case["padded"]
+        kind += ", and back" * case["backward"]
+        ratio = case["times_as_long_as_the_best"]
+        cells.setdefault(row, {})[kind] = f"{ratio['median']:.2f}"
+    kinds = list(next(iter(cells.values())))
+    rows = [
+        [*row, *(found[kind] for kind in kinds)]
+        for row, found in cells.items()
+    ]
+    return {"attention_table": table(["tokens", "numbers", *kinds], rows)}
+
+
+def memory(result: dict[str, Any]) -> dict[str, str]:
+    """Say what training and attention hold."""
+    peaks = {
+        name: f"{found['peak']:,.0f}"
+        for name, found in result["training"].items()
+    }
+    theirs = result["training"]["nn.Transformer"]
+    held = result["long_training"]["held"]
+    settled = held[len(held) // 10 :]
+    lines = [
+        f"- Training, as above: {peaks['minitransformer']} MiB at the peak,"
+        f" for the whole process, against {peaks['nn.Transformer']} MiB with"
+        f" `nn.Transformer`; each held {theirs['before']:,.0f} before the"
+        " first step. With `--recompute`, which makes each layer compute"
+        " again what the gradient needs, it is"
+        f" {peaks['minitransformer --recompute']} MiB.",
+        "- Over a thousand steps of varying shapes the process held between"
+        f" {min(settled):,.0f} and {max(settled):,.0f} MiB, once it had seen"
+        " a hundred of them.",
+    ]
+    for kind, found in result["attention"].items():
+        lines.append(
+            f"- Attention over {result['attention_tokens']:,} tokens, {kind}:"
+            f" {found['over_output']:.0f} MiB beyond its output. All scores"
+            " at once would take 2,048."
+        )
+    return {"memory_table": "\n".join(lines)}
+
+
+def drawn(figure: Figure, name: str) -> str:
+    """Return a figure as SVG, the same on every run."""
+    mpl.rcParams["svg.hashsalt"] = name
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    return text.getvalue()
+
+
+def scaling(result: dict[str, Any]) -> dict[str, Any]:
+    """Draw what a token costs against each size."""
+    labels = {
+        "width": "width",
+        "layers": "layers of each kind",
+        "length": "tokens in a sentence",
+        "tokens": "tokens in a batch",
+    }
+    use_book_style()
+    figure, axes = plt.subplots(1, 4, figsize=(7.6, 2.4))
+    spoken = []
+    for axis, (name, label) in zip(axes, labels.items(), strict=True):
+        sizes = result[name]["sizes"]
+        costs = [median(row) for row in result[name]["microseconds"]]
+        axis.plot(sizes, costs, "o", color=QUERY)
+        axis.plot(sizes, result[name]["fitted"], color=SCORES, linewidth=1)
+        axis.set_xlabel(label)
+        axis.set_ylim(bottom=0)
+        if name == "tokens":
+            axis.set_xscale("log", base=2)
+        spoken.append(
+            f"from {sizes[0]:,} to {sizes[-1]:,} {label} it goes from"
+            f" {costs[0]:,.0f} to {costs[-1]:,.0f}"
+        )
+    axes[0].set_ylabel("µs a target token")
+    base = result["base"]
+    return {
+        "scaling_figure": drawn(figure, "scaling"),
+        "scaling_alt": "Microseconds a target token: " + "; ".join(spoken),
+        "scaling_base": f"{base['width']} wide, {base['layers']} layers of"
+        f" each kind, {base['length']} tokens a sentence,"
+        f" {base['tokens']:,} in a batch",
+        "worst_miss": max(result[name]["worst_miss"] for name in labels),
+    }
+
+
+def render() -> tuple[str, dict[str, str]]:
+    """Return the page, and the figures by name."""
+    found = {path.stem: read_json(path) for path in RESULTS.glob("*.json")}
+    fast = found["training_speed"]
+    missing = {*fast["not_measured"], *found["decoding_speed"]["not_measured"]}
+
+    def like(start: str) -> list[dict[str, Any]]:
+        return [found[name] for name in sorted(found) if start in name]
+
+    parts = dict(
+        **fast["surroundings"],
+        **translators(like("translator-")),
+        **training(fast),
+        **decoding(found["decoding_speed"]),
+        **exports(like("exports-")),
+        **gains(found["fast_paths"]),
+        **attention(found["attention_speed"]),
+        **memory(found["memory"]),
+        **scaling(found["scaling"]),
+        missing="".join(f"- {name}.\n" for name in sorted(missing)),
+    )
+    figures = {
+        name.removesuffix("_figure"): parts.pop(name)
+        for name in list(parts)
+        if name.endswith("_figure")
+    }
+    return PAGE.format(**parts), figures
+
+
+if __name__ == "__main__":
+    text, drawings = render()
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    files = {BOOK / "speed.md": text}
+    files |= {FIGURES / f"{k}.svg": svg for k, svg in drawings.items()}
+    for path, content in files.items():
+        path.write_text(content, encoding="utf-8", newline="\n")
