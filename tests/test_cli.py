@@ -210,13 +210,14 @@ def test_training_leaves_a_model_that_translates(run, files, tmp_path):
 
 def test_the_seed_decides_the_weights(run, files, tmp_path):
     weights = []
-    for name, seed in [("a", 3), ("b", 3), ("c", 5)]:
+    for seed, *more in [(3,), (3, "--recompute"), (5,)]:
+        folder = tmp_path / str(len(weights))
         code, _, err = run(
             *("train", "--source", files[0], "--target", files[1]),
-            *("--out", tmp_path / name, "--seed", seed, *TINY),
+            *("--out", folder, "--seed", seed, *TINY, *more),
         )
         assert code == 0, err
-        model = Translator.load(tmp_path / name).model
+        model = Translator.load(folder).model
         weights.append(model.output.weight.flatten()[:99].tolist())
     assert weights[0] == weights[1] != weights[2]
 
@@ -406,6 +407,10 @@ BAD = {
     "vocabulary too small": lambda tmp, model, files: [
         *("train", "--source", files[0], "--target", files[1]),
         *("--out", tmp / "out", *TINY, "--vocab-size", 5),
+    ],
+    "nobody to divide with": lambda tmp, model, files: [
+        *("train", "--source", files[0], "--target", files[1]),
+        *("--out", tmp / "out", *TINY, "--shard"),
     ],
     "no thread": lambda tmp, model, files: [
         *("train", "--source", files[0], "--target", files[1]),

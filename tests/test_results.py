@@ -92,6 +92,43 @@ def test_an_exported_translator_translates_the_same(corpus):
     assert abs(bleu["int8"] - bleu["float32"]) < 0.3
 
 
+def test_attention_keeps_up_with_the_best_of_torch():
+    cases = read(RESULTS / "attention_speed.json")["cases"]
+    assert {case["tokens"] for case in cases} == {13, 64, 1_024, 8_192}
+    for case in cases:
+        assert case["times_as_long_as_the_best"]["low"] <= 1.1, case
+
+
+def test_training_and_attention_stay_small():
+    result = read(RESULTS / "memory.json")
+    shares = result["peak_share_of_torch"]
+    assert shares["minitransformer"] < 0.8
+    assert shares["minitransformer --recompute"] <= 0.5
+    held = result["long_training"]["held"]
+    settled = held[len(held) // 10 :]
+    assert max(settled) <= 1.05 * min(settled)
+    assert result["attention_tokens"] == 8_192
+    for found in result["attention"].values():
+        assert found["over_output"] <= 40
+
+
+def test_the_cost_grows_as_theory_says():
+    result = read(RESULTS / "scaling.json")
+    for name in ("width", "layers", "length", "tokens"):
+        assert len(result[name]["sizes"]) >= 6
+        assert result[name]["worst_miss"] < 0.25
+
+
+def test_every_fast_path_gains_somewhere():
+    gains = read(RESULTS / "fast_paths.json")["gains"]
+    best = {}
+    for found in gains.values():
+        for name, ratio in found.items():
+            best[name] = max(best.get(name, 0), ratio["low"])
+    assert len(best) == 7
+    assert min(best.values()) > 1, best
+
+
 # The page ---
 
 
