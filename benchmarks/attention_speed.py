@@ -4,7 +4,7 @@
 
 The same queries, keys and values go through `MultiHeadAttention.attend` and
 through torch's forms; outputs and gradients are compared before anything is
-timed. One thread; processor time.
+timed. All keep the memory they free. One thread; processor time.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from measuring import RESULTS, alternate, ratio, surroundings
 from torch import Tensor
 
+from minitransformer.allocator import keep_memory
 from minitransformer.attention import MultiHeadAttention
 from minitransformer.files import write_json
 from minitransformer.masks import causal_mask
@@ -221,6 +222,7 @@ def main() -> None:
         "--out", type=Path, default=RESULTS / "attention_speed.json"
     )
     arguments = parser.parse_args()
+    keep_memory()
     torch.set_num_threads(1)
     shapes = SMALL if arguments.small else SHAPES
     write_json(arguments.out, measure(shapes, arguments.rounds))

@@ -9,11 +9,7 @@ from torch import Tensor, nn
 from minitransformer.dropout import dropout
 from minitransformer.errors import UserError
 from minitransformer.masks import causal_mask, readable
-from minitransformer.short_attention import short_attention
-
-# Up to this many scores a head, plain matmuls are as fast on a CPU as
-# torch's fused kernel, which loses in the backward pass.
-SHORT = 64 * 64
+from minitransformer.short_attention import is_short, short_attention
 
 
 def scaled_dot_product_attention(
@@ -268,9 +264,9 @@ class MultiHeadAttention(nn.Module):
             ``(B, H, T, d_k)``.
         """
         check_attention(q, k, v, mask)
-        T, S = q.shape[-2], k.shape[-2]
+        T = q.shape[-2]
         dropout_p = self.dropout if self.training else 0.0
-        if not readable(q) or T * S > SHORT:
+        if not readable(q) or not is_short(q, k):
             if mask is not None:  # the kernel takes a mask or is_causal
                 mask = torch.atleast_2d(mask)  # type: ignore[no-untyped-call]
                 mask, causal = join_causal(mask, T, causal), False

@@ -13,6 +13,29 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from minitransformer.processor import computes_bf16
+
+# Up to so many scores a head this is faster than torch's fused kernel, whose
+# backward pass is slow there; forward alone, up to a quarter of them.
+SHORT = 48 * 48
+
+
+def is_short(q: Tensor, k: Tensor) -> bool:
+    """Say whether `short_attention` is the fastest way, on a processor.
+
+    Half precision is fast only where the processor computes with it; the
+    fused kernel then still has the slow backward pass, and elsewhere it
+    computes with single precision inside.
+
+    Args:
+        q: ``(..., T, d_k)``.
+        k: ``(..., S, d_k)``.
+    """
+    most = SHORT if torch.is_grad_enabled() else SHORT // 4
+    if q.shape[-2] * k.shape[-2] > most:
+        return False
+    return q.dtype.itemsize >= 4 or computes_bf16()
+
 
 def short_attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None

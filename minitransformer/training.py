@@ -32,6 +32,7 @@ from minitransformer.data import (
 from minitransformer.errors import UserError
 from minitransformer.loss import output_loss
 from minitransformer.model import Transformer
+from minitransformer.processor import computes_bf16
 from minitransformer.workers import Workers
 
 
@@ -192,9 +193,7 @@ def choose_precision(wanted: str, device: torch.device) -> str:
         return "bf16" if torch.cuda.is_bf16_supported(False) else "fp32"
     if device.type != "cpu":
         return "fp32"
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    fast = any(getattr(torch.cpu, probe, bool)() for probe in probes)
-    return "bf16" if fast else "fp32"
+    return "bf16" if computes_bf16() else "fp32"
 
 
 class Trainer:
