@@ -8,8 +8,6 @@ two processes take turns. One thread; processor time.
 """
 
 import argparse
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -17,7 +15,14 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
-from measuring import RESULTS, alternate, ratio, surroundings
+from measuring import (
+    RESULTS,
+    alternate,
+    alternate_apart,
+    ratio,
+    serve,
+    surroundings,
+)
 from peers import SIZES, SMALL
 from torch import Tensor
 from training_speed import DROPOUT, SMOOTHING, captions
@@ -124,58 +129,15 @@ def searches(sizes: dict[str, Any], sentences: int) -> dict[str, Work]:
     }
 
 
-class Apart:
-    """The training steps in a process of their own.
-
-    Args:
-        keep: Whether it keeps its memory.
-        arguments: Of this script.
-    """
-
-    def __init__(self, keep: bool, arguments: argparse.Namespace):
-        command = [sys.executable, __file__, "--worker", str(int(keep))]
-        command += ["--pairs", str(arguments.pairs)]
-        self.process = subprocess.Popen(
-            command + ["--small"] * arguments.small,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def seconds(self) -> float:
-        """Let it work once; return its processor time."""
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
-        return float(self.process.stdout.readline())
-
-    def end(self) -> None:
-        """Let the process end."""
-        self.process.communicate()
-
-
-def serve(keep: bool, work: Callable[[], Work]) -> None:
-    """Work once for every line that comes, and tell how long it took."""
-    if keep:
-        keep_memory()
-    steps = work()
-    for _ in sys.stdin:
-        (seconds,) = alternate({"": steps}, 1)[""]
-        print(seconds, flush=True)
-
-
 def gain_of_memory(arguments: argparse.Namespace) -> dict[str, float]:
     """Time the training steps with and without kept memory."""
-    workers = [Apart(keep, arguments) for keep in (False, True)]
-    rounds = [
-        [worker.seconds() for worker in workers]
-        for _ in range(arguments.rounds)
-    ]
-    for worker in workers:
-        worker.end()
-    given_back, kept = zip(*rounds, strict=True)
-    return ratio(given_back, kept)
+    command = [__file__, "--pairs", str(arguments.pairs)]
+    command += ["--small"] * arguments.small
+    times = alternate_apart(
+        {name: [*command, "--worker", name] for name in ("kept", "as it is")},
+        arguments.rounds,
+    )
+    return ratio(times["as it is"], times["kept"])
 
 
 def main() -> None:
@@ -185,13 +147,15 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=400)
     parser.add_argument("--small", action="store_true", help="a quick test")
     parser.add_argument("--out", default=RESULTS / "fast_paths.json")
-    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     sizes = SMALL if arguments.small else SIZES
     pairs, rounds = arguments.pairs, arguments.rounds
-    if arguments.worker is not None:
-        serve(bool(arguments.worker), lambda: training_steps(sizes, pairs))
+    if arguments.worker:
+        if arguments.worker == "kept":
+            keep_memory()
+        serve(training_steps(sizes, pairs))
         return
     result = {
         "training": {

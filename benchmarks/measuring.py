@@ -3,8 +3,11 @@
 import platform
 import random
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,64 @@ def alternate(
             if number:
                 times[name].append(taken)
     return times
+
+
+def serve(work: Callable[[], object]) -> None:
+    """Work once for every line that comes, and tell how long it took."""
+    work()  # warms up
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        started = time.process_time()
+        work()
+        print(time.process_time() - started, flush=True)
+
+
+def alternate_apart(
+    commands: Mapping[str, Sequence[str]], rounds: int
+) -> dict[str, list[float]]:
+    """Do what `alternate` does with candidates that must not share a process.
+
+    Args:
+        commands: Name to the arguments of a Python process that calls `serve`.
+        rounds: How often each is timed.
+
+    Returns:
+        Name to seconds of processor time, one a round.
+    """
+    with ExitStack() as stack:
+        processes = {
+            name: stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, *command],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for name, command in commands.items()
+        }
+
+        def hear(name: str) -> str:
+            stdout = processes[name].stdout
+            assert stdout
+            return stdout.readline()
+
+        def timed(name: str) -> float:
+            stdin = processes[name].stdin
+            assert stdin
+            stdin.write("go\n")
+            stdin.flush()
+            return float(hear(name))
+
+        for name in processes:
+            hear(name)
+        names = list(processes)
+        times: dict[str, list[float]] = {name: [] for name in names}
+        for number in range(rounds):
+            first = number % len(names)
+            for name in names[first:] + names[:first]:
+                times[name].append(timed(name))
+        return times
 
 
 def ratio(

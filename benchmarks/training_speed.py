@@ -5,7 +5,8 @@
 All models have the same sizes and read the same batches, whose sentences are
 as long as image captions. Where a peer can take our weights it gets them, and
 its logits are checked before anything is timed. All keep the memory they free,
-as our training does. One thread; processor time.
+as our training does; then each runs in a process of its own, where only ours
+does. One thread; processor time.
 """
 
 import argparse
@@ -15,7 +16,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from measuring import RESULTS, alternate, ratio, surroundings
+from measuring import (
+    RESULTS,
+    alternate,
+    alternate_apart,
+    ratio,
+    serve,
+    surroundings,
+)
 from peers import (
     SIZES,
     SMALL,
@@ -41,6 +49,7 @@ from minitransformer.files import write_json
 from minitransformer.training import Trainer, TrainingOptions
 
 SMOOTHING, DROPOUT = 0.1, 0.1
+OURS, UNSORTED = "minitransformer", "nn.Transformer, unsorted"
 PEERS = {
     "nn.Transformer": TorchTransformer,
     "Hugging Face Marian": Marian,
@@ -98,59 +107,91 @@ def peer_step(peer: Any) -> Any:
     return step
 
 
-def measure(sizes: dict[str, Any], pairs: int, rounds: int) -> dict[str, Any]:
-    """Time a pass over the same pairs by every candidate."""
-    examples = captions(pairs, sizes["source_vocab_size"])
-    groups = bucketed(examples, 4_096, seed=0)
-    batches = [make_batch(group) for group in groups]
-    options = TrainingOptions(precision="fp32", label_smoothing=SMOOTHING)
+class Race:
+    """All candidates, ready to make steps over the same pairs.
 
-    torch.manual_seed(0)
-    ours = Transformer(TransformerConfig(**sizes, dropout=DROPOUT)).eval()
-    peers, missing = installed(PEERS, ours)
-    for peer in peers.values():
-        peer.eval()
-        if hasattr(peer, "logits"):
-            check_logits(ours, peer, batches[0])
-    trainer = Trainer(ours, examples, examples[:2], options)
+    Args:
+        sizes: Of every model.
+        pairs: How many.
+    """
 
-    unsorted = examples[:]
-    random.Random(1).shuffle(unsorted)
-    size = math.ceil(len(examples) / len(batches))
-    mixed = [
-        unsorted[start : start + size]
-        for start in range(0, len(unsorted), size)
-    ]
-    shuffled = [make_batch(group) for group in mixed]
-    steps = {name: peer_step(peer) for name, peer in peers.items()}
-    candidates = {
-        "minitransformer": Steps(batches, lambda b: trainer.update([b])),
-        **{name: Steps(batches, step) for name, step in steps.items()},
-        "nn.Transformer, unsorted": Steps(shuffled, steps["nn.Transformer"]),
+    def __init__(self, sizes: dict[str, Any], pairs: int):
+        examples = captions(pairs, sizes["source_vocab_size"])
+        groups = bucketed(examples, 4_096, seed=0)
+        batches = [make_batch(group) for group in groups]
+        options = TrainingOptions(precision="fp32", label_smoothing=SMOOTHING)
+
+        torch.manual_seed(0)
+        ours = Transformer(TransformerConfig(**sizes, dropout=DROPOUT)).eval()
+        peers, self.missing = installed(PEERS, ours)
+        for peer in peers.values():
+            peer.eval()
+            if hasattr(peer, "logits"):
+                check_logits(ours, peer, batches[0])
+        trainer = Trainer(ours, examples, examples[:2], options)
+
+        unsorted = examples[:]
+        random.Random(1).shuffle(unsorted)
+        size = math.ceil(len(examples) / len(batches))
+        mixed = [
+            unsorted[start : start + size]
+            for start in range(0, len(unsorted), size)
+        ]
+        shuffled = [make_batch(group) for group in mixed]
+        steps = {name: peer_step(peer) for name, peer in peers.items()}
+        self.candidates = {
+            OURS: Steps(batches, lambda b: trainer.update([b])),
+            **{name: Steps(batches, step) for name, step in steps.items()},
+            UNSORTED: Steps(shuffled, steps["nn.Transformer"]),
+        }
+        self.batches = len(batches)
+        self.tokens = sum(batch.num_tokens for batch in batches)
+        self.padding = {
+            "sorted": round(padding_share(groups), 3),
+            "unsorted": round(padding_share(mixed), 3),
+        }
+
+
+def ratios(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Say how many times as long as ours each candidate took."""
+    return {
+        name: ratio(each, times[OURS])
+        for name, each in times.items()
+        if name != OURS
     }
-    times = alternate(candidates, rounds)
-    tokens = sum(batch.num_tokens for batch in batches)
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Time a pass over the same pairs by every candidate."""
+    sizes = SMALL if arguments.small else SIZES
+    command = [__file__, "--pairs", str(arguments.pairs)]
+    command += ["--small"] * arguments.small
+    apart = alternate_apart(
+        {
+            name: [*command, "--worker", name]
+            for name in (OURS, "nn.Transformer", UNSORTED)
+        },
+        arguments.rounds,
+    )
+    keep_memory()
+    race = Race(sizes, arguments.pairs)
+    times = alternate(race.candidates, arguments.rounds)
     return {
         "surroundings": surroundings(),
         "sizes": sizes,
-        "batches": len(batches),
-        "target_tokens": tokens,
-        "padding": {
-            "sorted": round(padding_share(groups), 3),
-            "unsorted": round(padding_share(mixed), 3),
-        },
+        "batches": race.batches,
+        "target_tokens": race.tokens,
+        "padding": race.padding,
         "precision": "fp32",
-        "not_measured": missing,
+        "not_measured": race.missing,
         "seconds": times,
+        "seconds_apart": apart,
         "tokens_per_second": {
-            name: round(tokens / sorted(each)[len(each) // 2])
+            name: round(race.tokens / sorted(each)[len(each) // 2])
             for name, each in times.items()
         },
-        "times_as_fast": {
-            name: ratio(each, times["minitransformer"])
-            for name, each in times.items()
-            if name != "minitransformer"
-        },
+        "times_as_fast": ratios(times),
+        "times_as_fast_apart": ratios(apart),
     }
 
 
@@ -158,17 +199,25 @@ def main() -> None:
     """Measure, write the result and show it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--pairs", type=int, default=1_500)
+    parser.add_argument("--pairs", type=int, default=600)
     parser.add_argument("--small", action="store_true", help="a quick test")
     parser.add_argument("--out", default=RESULTS / "training_speed.json")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    keep_memory()
     torch.set_num_threads(1)
-    sizes = SMALL if arguments.small else SIZES
-    result = measure(sizes, arguments.pairs, arguments.rounds)
+    if arguments.worker:
+        if arguments.worker == OURS:
+            keep_memory()
+        sizes = SMALL if arguments.small else SIZES
+        serve(Race(sizes, arguments.pairs).candidates[arguments.worker])
+        return
+    result = measure(arguments)
     write_json(arguments.out, result)
-    for name, found in result["times_as_fast"].items():
-        print(f"{found['median']} [{found['low']}, {found['high']}] x {name}")
+    for key in ("times_as_fast", "times_as_fast_apart"):
+        for name, found in result[key].items():
+            print(
+                f"{found['median']} [{found['low']}, {found['high']}] {name}"
+            )
 
 
 if __name__ == "__main__":

@@ -78,10 +78,11 @@ def is_a_ratio(found):
 def test_training_speed_is_measured(tmp_path):
     arguments = ["--small", "--rounds", "2", "--pairs", "60"]
     result, printed = measured(tmp_path, "training_speed.py", *arguments)
-    assert "x nn.Transformer" in printed
+    assert printed.count("] nn.Transformer") == 4
     assert {len(each) for each in result["seconds"].values()} == {2}
     assert "nn.Transformer" in result["times_as_fast"]
-    assert all(map(is_a_ratio, result["times_as_fast"].values()))
+    for name in ("times_as_fast", "times_as_fast_apart"):
+        assert all(map(is_a_ratio, result[name].values()))
 
 
 def test_the_gain_of_each_fast_path_is_measured(tmp_path):
