@@ -16,7 +16,6 @@ from unittest.mock import patch
 import torch
 import torch.nn.functional as F
 from measuring import (
-    RESULTS,
     alternate,
     alternate_apart,
     ratio,
@@ -25,7 +24,7 @@ from measuring import (
 )
 from peers import SIZES, SMALL
 from torch import Tensor
-from training_speed import DROPOUT, SMOOTHING, captions
+from training_speed import DROPOUT, SMOOTHING, arguments_of, captions
 
 from minitransformer import Transformer, TransformerConfig
 from minitransformer.allocator import keep_memory
@@ -142,13 +141,7 @@ def gain_of_memory(arguments: argparse.Namespace) -> dict[str, float]:
 
 def main() -> None:
     """Measure, write the result and show it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--pairs", type=int, default=400)
-    parser.add_argument("--small", action="store_true", help="a quick test")
-    parser.add_argument("--out", default=RESULTS / "fast_paths.json")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__, "fast_paths.json", 400)
     torch.set_num_threads(1)
     sizes = SMALL if arguments.small else SIZES
     pairs, rounds = arguments.pairs, arguments.rounds

@@ -195,15 +195,28 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def arguments_of(
+    description: str | None, result: str, pairs: int
+) -> argparse.Namespace:
+    """Read the command line of a script that times training steps.
+
+    Args:
+        description: What the script is for.
+        result: Name of the file it writes.
+        pairs: How many pairs a step's batches are made of.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--pairs", type=int, default=pairs)
+    parser.add_argument("--small", action="store_true", help="a quick test")
+    parser.add_argument("--out", default=RESULTS / result)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
 def main() -> None:
     """Measure, write the result and show it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--pairs", type=int, default=600)
-    parser.add_argument("--small", action="store_true", help="a quick test")
-    parser.add_argument("--out", default=RESULTS / "training_speed.json")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__, "training_speed.json", 600)
     torch.set_num_threads(1)
     if arguments.worker:
         if arguments.worker == OURS:

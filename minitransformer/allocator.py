@@ -19,8 +19,8 @@ def keep_memory() -> bool:
     tensor, so call this early.
 
     Returns:
-        Whether the C library took the setting: glibc does, others go on as
-        they were.
+        Whether the C library took the setting, as glibc does; with others
+        nothing changes.
     """
     return _set_thresholds(mmap_bytes=2**30, trim_bytes=2**31 - 1)
 

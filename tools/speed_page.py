@@ -96,6 +96,8 @@ CTranslate2 is written in C++ for nothing but this. Who outgrows PyTorch should
 use it: {{py:meth}}`~minitransformer.translator.Translator.export` writes a
 folder for it.
 
+## Exports
+
 Exporting changes nothing, or almost nothing. Of the test sentences, so many
 come out the same, token by token, when CTranslate2 or ONNX Runtime decodes
 greedily; BLEU is CTranslate2's own, with a beam of 4.
@@ -365,21 +367,26 @@ def memory(result: dict[str, Any]) -> dict[str, str]:
     held = result["long_training"]["held"]
     settled = held[len(held) // 10 :]
     lines = [
-        f"- Training, as above: {peaks['minitransformer']} MiB at the peak,"
-        f" for the whole process, against {peaks['nn.Transformer']} MiB with"
-        f" `nn.Transformer`; each held {theirs['before']:,.0f} before the"
-        " first step. With `--recompute`, which makes each layer compute"
-        " again what the gradient needs, it is"
-        f" {peaks['minitransformer --recompute']} MiB.",
+        "- Training, as above, with 4,096 tokens in a batch:"
+        f" {peaks['minitransformer']} MiB at the peak, for the whole process,"
+        f" against {peaks['nn.Transformer']} with `nn.Transformer`; each held"
+        f" {theirs['before']:,.0f} before the first step.",
+        "- With `--recompute`, which makes each layer compute again what the"
+        " gradient needs, and returns memory at once:"
+        f" {peaks['minitransformer --recompute']} MiB. `nn.Transformer` that"
+        " returns memory at once takes"
+        f" {peaks['nn.Transformer, memory returned']}.",
         "- Over a thousand steps of varying shapes the process held between"
         f" {min(settled):,.0f} and {max(settled):,.0f} MiB, once it had seen"
         " a hundred of them.",
     ]
+    tokens = result["attention_tokens"]
+    scores = 8 * tokens**2 * 4 / 2**20  # heads, scores, bytes
     for kind, found in result["attention"].items():
         lines.append(
-            f"- Attention over {result['attention_tokens']:,} tokens, {kind}:"
-            f" {found['over_output']:.0f} MiB beyond its output. All scores"
-            " at once would take 2,048."
+            f"- Attention over {tokens:,} tokens, {kind}:"
+            f" {found['over_output']:.1f} MiB beyond its output. All scores"
+            f" at once would take {scores:,.0f}."
         )
     return {"memory_table": "\n".join(lines)}
 
@@ -410,7 +417,7 @@ def scaling(result: dict[str, Any]) -> dict[str, Any]:
         axis.plot(sizes, costs, "o", color=QUERY)
         axis.plot(sizes, result[name]["fitted"], color=SCORES, linewidth=1)
         axis.set_xlabel(label)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.1 * max(costs))
         if name == "tokens":
             axis.set_xscale("log", base=2)
         spoken.append(
