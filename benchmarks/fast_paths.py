@@ -60,14 +60,9 @@ TRAINING: dict[str, dict[str, Any]] = {
         "feed_forward.relu_dropout": lambda x, p: F.dropout(x.relu(), p),
     },
 }
-GREEDY: dict[str, dict[str, Any]] = {
+DECODING: dict[str, dict[str, Any]] = {
     "packed_decoder": {"decoding.fast_step": lambda model, _: model.step},
     "best_words": {"decoding.best_words": Tensor.topk},
-}
-BEAM = GREEDY | {
-    "log_normaliser": {
-        "decoding.log_normaliser": lambda x: x.logsumexp(1, keepdim=True)
-    },
 }
 
 
@@ -156,7 +151,7 @@ def main() -> None:
             **gains(training_steps(sizes, pairs), TRAINING, rounds),
         },
         **{
-            name: gains(work, GREEDY if "greedy" in name else BEAM, rounds)
+            name: gains(work, DECODING, rounds)
             for name, work in searches(sizes, min(64, pairs)).items()
         },
     }

@@ -141,7 +141,7 @@ def beam_search(
         # At most K of the best 2K end, for a beginning ends in one way only.
         most = min(2 * K, logits.shape[1])
         best, words = best_words(logits, most)  # (B·K, most)
-        steps = best - log_normaliser(logits)
+        steps = best - logits.logsumexp(dim=1, keepdim=True)
         totals = sums[:, :, None] + steps.view(len(rows), K, most)
         sums, index = totals.flatten(1).topk(2 * K)  # (B, 2K)
         parents = index // most
@@ -211,12 +211,6 @@ def best_words(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     )
     best, places = logits.gather(1, words).topk(count)
     return best, words.gather(1, places)
-
-
-def log_normaliser(logits: Tensor) -> Tensor:
-    """Return ``log Σ exp`` of each row of ``(N, V)``, as ``(N, 1)``."""
-    most = logits.amax(dim=1, keepdim=True)  # (N, 1)
-    return most + (logits - most).exp_().sum(dim=1, keepdim=True).log()
 
 
 def _take(ids: Tensor, parents: Tensor) -> Tensor:
