@@ -23,6 +23,7 @@ from minitransformer.allocator import keep_memory
 from minitransformer.attention import MultiHeadAttention
 from minitransformer.files import write_json
 from minitransformer.masks import causal_mask
+from minitransformer.processor import computes_bf16
 
 # tokens: sentences, heads, width of a head
 SHAPES = {
@@ -32,7 +33,8 @@ SHAPES = {
     8_192: (1, 8, 64),
 }
 SMALL = {13: (5, 2, 8), 64: (2, 2, 8)}
-LONG = 2_048  # from here on only the fused kernel has room for the scores
+LONG = 1_024  # from here on a round takes long
+VERY_LONG = 2_048  # and only the fused kernel has room for the scores
 Form = Callable[[Tensor, Tensor, Tensor, Tensor | None, bool], Tensor]
 
 
@@ -141,7 +143,7 @@ def measure_case(case: Case, rounds: int) -> dict[str, Any]:
     B, num_heads, size, d_k = case.inputs[0].shape
     ours = MultiHeadAttention(num_heads * d_k, num_heads)
     forms: dict[str, Form] = {"minitransformer": ours.attend}
-    if size < LONG:
+    if size < VERY_LONG:
         forms |= TORCH_FORMS
     else:
         forms["F.scaled_dot_product_attention"] = fused
@@ -186,7 +188,8 @@ def measure(
     cases = []
     for size, shape in shapes.items():
         for dtype in (torch.float32, torch.bfloat16):
-            if dtype == torch.bfloat16 and size >= LONG:
+            slow = dtype == torch.bfloat16 and not computes_bf16()
+            if slow and size >= LONG:  # minutes a round, for nobody
                 continue
             for backward in (False, True):
                 for causal in (False, True):
@@ -194,7 +197,8 @@ def measure(
                         case = Case(
                             size, shape, causal, padded, dtype, backward
                         )
-                        found = measure_case(case, rounds)
+                        times = min(rounds, 3) if size >= LONG else rounds
+                        found = measure_case(case, times)
                         facts = {
                             "tokens": size,
                             "dtype": str(dtype).removeprefix("torch."),

@@ -123,7 +123,7 @@ def work(kind: str, *arguments: str) -> dict[str, Any]:
 def measure(steps: int, tokens: int, small: bool) -> dict[str, Any]:
     """Run all workers, one after the other."""
     training = {
-        who: in_a_fresh_process("train", who, 20, 4_096, small)
+        who: in_a_fresh_process("train", who, 8, 4_096, small)
         for who in ("nn.Transformer", *ALLOCATOR)
     }
     torchs = min(
