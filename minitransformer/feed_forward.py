@@ -24,7 +24,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x (..., D)`` to ``(..., D)``, token by token."""
-        p = self.dropout.p if self.training else 0.0
+        p = self.dropout.p if self.dropout.training else 0.0
         inner = relu_dropout(self.linear1(x), p)  # (..., d_ff)
         output: Tensor = self.linear2(inner)  # (..., D)
         return output

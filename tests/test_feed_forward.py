@@ -85,3 +85,11 @@ def test_half_precision(dtype):
     output = layer.to(dtype)(x.to(dtype))
     assert output.dtype == dtype
     assert_close(output.float(), expected, rtol=0, atol=0.03)
+
+
+def test_its_dropout_decides_by_its_own_mode():
+    layer = FeedForward(3, 11, dropout=0.5).eval()
+    x = torch.randn(2, 5, 3)
+    assert torch.equal(layer(x), layer(x))
+    layer.dropout.train()  # as one does to sample from a trained model
+    assert not torch.equal(layer(x), layer(x))
