@@ -15,6 +15,7 @@ import matplotlib as mpl
 mpl.use("svg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from minitransformer.files import read_json
 from minitransformer.viz import OUTPUT, QUERY, SCORES, use_book_style
@@ -418,6 +419,7 @@ def scaling(result: dict[str, Any]) -> dict[str, Any]:
         axis.plot(sizes, result[name]["fitted"], color=SCORES, linewidth=1)
         axis.set_xlabel(label)
         axis.set_ylim(0, 1.1 * max(costs))
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         if name == "tokens":
             axis.set_xscale("log", base=2)
         spoken.append(
