@@ -57,14 +57,19 @@ def alternate(
     times: dict[str, list[float]] = {name: [] for name in candidates}
     names = list(candidates)
     for number in range(rounds + 1):
-        first = number % len(names)  # nobody always follows the same one
-        for name in names[first:] + names[:first]:
+        for name in turn(names, number):
             started = clock()
             candidates[name]()
             taken = clock() - started
             if number:
                 times[name].append(taken)
     return times
+
+
+def turn(names: list[str], number: int) -> list[str]:
+    """Begin with another one each time: nobody always follows the same."""
+    first = number % len(names)
+    return names[first:] + names[:first]
 
 
 def serve(work: Callable[[], object]) -> None:
@@ -119,8 +124,7 @@ def alternate_apart(
         names = list(processes)
         times: dict[str, list[float]] = {name: [] for name in names}
         for number in range(rounds):
-            first = number % len(names)
-            for name in names[first:] + names[:first]:
+            for name in turn(names, number):
                 times[name].append(timed(name))
         return times
 

@@ -176,7 +176,7 @@ def recompute_layers(model: Transformer) -> None:
     The gradient needs what a layer computed on the way. Computing that a
     second time, when its turn comes, leaves one layer's share in memory at
     a time (Chen et al., 2016). Weights, coins and gradient stay the same to
-    the last bit; the time grows by a forward pass, about a third.
+    the last bit; the time grows by another forward pass.
 
     Args:
         model: Is changed in place.

@@ -10,6 +10,10 @@ import pytest
 
 from minitransformer.allocator import keep_memory, return_memory
 
+needs_glibc = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="other C libraries have no knob"
+)
+
 # How often does the system hand out a page, while one tensor of 48 MiB after
 # another is made and dropped?
 FAULTS = """
@@ -46,9 +50,7 @@ def pages_after(script, first):
     return int(done.stdout)
 
 
-@pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc", reason="other C libraries have no knob"
-)
+@needs_glibc
 def test_pages_come_once():
     assert pages_after(FAULTS, "assert keep_memory()") < 100
     # Otherwise 48 MiB come anew each time, be it in pages of 2 MiB.
@@ -77,9 +79,7 @@ print(held() - before)
 """
 
 
-@pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc", reason="other C libraries have no knob"
-)
+@needs_glibc
 def test_memory_is_returned():
     returned = pages_after(HELD, "assert return_memory()")
     kept = pages_after(HELD, "assert keep_memory()")
