@@ -34,7 +34,20 @@ def surroundings() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        "matmul_gflops": round(matmul_rate(), 1),
     }
+
+
+def matmul_rate() -> float:
+    """Return what one thread does now, in 10⁹ operations a second.
+
+    A shared processor is twice as fast on one day as on another. This says
+    on which day a figure was measured.
+    """
+    a, b = torch.rand(1_536, 128), torch.rand(128, 8_000)
+    times = alternate({"product": lambda: a @ b}, rounds=9)["product"]
+    work = 2 * a.shape[0] * a.shape[1] * b.shape[1]
+    return work / statistics.median(times) / 1e9
 
 
 def alternate(

@@ -21,6 +21,7 @@ from measuring import RESULTS, surroundings
 from minitransformer import Translator, cli
 from minitransformer.checkpoints import load_tensors
 from minitransformer.corpora import load_corpus
+from minitransformer.counting import count_parameters
 from minitransformer.files import read_json, write_json
 from minitransformer.recipes import train_translator
 
@@ -58,7 +59,7 @@ def measure(name: str, folder: Path) -> None:
     result = {
         "corpus": name,
         **surroundings(),
-        "parameters": sum(p.numel() for p in translator.model.parameters()),
+        "parameters": count_parameters(translator.model),
         "config": asdict(translator.model.config),
         "options": translator.facts["options"],
         "core_minutes": state["core_seconds"] / 60,

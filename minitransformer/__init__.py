@@ -21,6 +21,7 @@ from minitransformer.positions import (
     sinusoidal_positions,
 )
 from minitransformer.recording import recorded_attention
+from minitransformer.recurrent import RecurrentConfig, RecurrentTranslator
 from minitransformer.residual import AddNorm, LayerNorm, layer_norm
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ __all__ = [
     "LayerNorm",
     "LearnedPositions",
     "MultiHeadAttention",
+    "RecurrentConfig",
+    "RecurrentTranslator",
     "SelfAttention",
     "SinusoidalPositions",
     "Tokenizer",

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from minitransformer.config import BOS_ID, EOS_ID
 from minitransformer.errors import UserError
-from minitransformer.model import Transformer
 from minitransformer.packed_decoder import fast_step
+from minitransformer.recurrent import TranslationModel
 
 # On the validation sentences of Multi30k and of Tatoeba, none of 0.6, 1, 1.5,
 # 2.5 and 3 was better by more than 0.01 BLEU.
@@ -32,7 +32,7 @@ class Hypothesis:
     score: float
 
 
-def length_limit(model: Transformer, source: Tensor) -> int:
+def length_limit(model: TranslationModel, source: Tensor) -> int:
     """Return how many tokens, EOS included, a translation may have.
 
     Twice the source and ten more is ample between the languages here, and
@@ -55,7 +55,7 @@ def length_divisor(length: int, alpha: float) -> float:
 
 @torch.inference_mode()
 def greedy_decode(
-    model: Transformer, source: Tensor, max_len: int | None = None
+    model: TranslationModel, source: Tensor, max_len: int | None = None
 ) -> list[list[int]]:
     """Take the likeliest next token, again and again.
 
@@ -92,7 +92,7 @@ def greedy_decode(
 
 @torch.inference_mode()
 def beam_search(
-    model: Transformer,
+    model: TranslationModel,
     source: Tensor,
     beam_size: int = 4,
     length_penalty: float = LENGTH_PENALTY,

@@ -8,7 +8,7 @@ is in the weights, and nothing stands between the calls.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +19,18 @@ from minitransformer.dropout import Dropout
 from minitransformer.feed_forward import FeedForward
 from minitransformer.layers import DecoderLayer, LayerState
 from minitransformer.model import DecodingState, Transformer
+from minitransformer.recurrent import (
+    RecurrentState,
+    RecurrentTranslator,
+    TranslationModel,
+)
 from minitransformer.residual import AddNorm, LayerNorm
 
-Step = Callable[[Tensor, DecodingState], Tensor]
+State = DecodingState | RecurrentState
+Step = Callable[[Tensor, Any], Tensor]  # Any: the state of its own model
 
 
-def fast_step(model: Transformer, state: DecodingState) -> Step:
+def fast_step(model: TranslationModel, state: State) -> Step:
     """Return ``model.step``, or what does the same in less time.
 
     Args:
@@ -36,7 +42,9 @@ def fast_step(model: Transformer, state: DecodingState) -> Step:
         ``(B·K, V)``.
     """
     if (
-        model.training
+        isinstance(model, RecurrentTranslator)
+        or isinstance(state, RecurrentState)
+        or model.training
         or leaves_no_key(state.source_mask)
         or not all(map(is_plain, (*model.decoder, model.output)))
     ):

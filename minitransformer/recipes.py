@@ -13,6 +13,7 @@ from minitransformer.allocator import keep_memory, return_memory
 from minitransformer.checkpoints import load_config, save_config
 from minitransformer.config import TransformerConfig
 from minitransformer.corpora import Corpus
+from minitransformer.counting import count_parameters
 from minitransformer.data import bucketed, encode_pairs, padding_share
 from minitransformer.errors import UserError
 from minitransformer.model import Transformer
@@ -195,7 +196,7 @@ def train_translator(
     say = tell if workers.leads else _keep_quiet
     say(
         f"{corpus.name}: {len(train):,} pairs to learn from, {len(valid):,} to"
-        f" validate; {sum(p.numel() for p in model.parameters()):,}"
+        f" validate; {count_parameters(model):,}"
         f" parameters; {padding:.1%} of each batch is padding;"
         f" {trainer.precision} on {trainer.device}, update"
         f" {trainer.updates:,} of {options.updates:,}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +32,8 @@ from minitransformer.data import (
 )
 from minitransformer.errors import UserError
 from minitransformer.loss import output_loss
-from minitransformer.model import Transformer
 from minitransformer.processor import computes_bf16
+from minitransformer.recurrent import TranslationModel
 from minitransformer.workers import Workers
 
 
@@ -129,7 +130,7 @@ def rate_at(update: int, options: TrainingOptions) -> float:
 
 
 def translation_loss(
-    model: Transformer, batch: Batch, label_smoothing: float = 0.0
+    model: TranslationModel, batch: Batch, label_smoothing: float = 0.0
 ) -> Tensor:
     """Return the cross-entropy of a batch, summed over its labels.
 
@@ -160,7 +161,7 @@ class TranslationLoss(nn.Module):
         label_smoothing: ε.
     """
 
-    def __init__(self, model: Transformer, label_smoothing: float):
+    def __init__(self, model: TranslationModel, label_smoothing: float):
         super().__init__()
         self.model = model
         self.label_smoothing = label_smoothing
@@ -170,7 +171,14 @@ class TranslationLoss(nn.Module):
         return translation_loss(self.model, batch, self.label_smoothing)
 
 
-def recompute_layers(model: Transformer) -> None:
+def layers_of(model: TranslationModel) -> list[nn.Module]:
+    """List the layers of both stacks; a recurrent model has none."""
+    stacks = model.encoder, model.decoder
+    lists = [each for each in stacks if isinstance(each, nn.ModuleList)]
+    return [layer for stack in lists for layer in stack]
+
+
+def recompute_layers(model: TranslationModel) -> None:
     """Let each layer remember its input alone, and work again for the rest.
 
     The gradient needs what a layer computed on the way. Computing that a
@@ -181,7 +189,7 @@ def recompute_layers(model: Transformer) -> None:
     Args:
         model: Is changed in place.
     """
-    for layer in (*model.encoder, *model.decoder):
+    for layer in layers_of(model):
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
 
 
@@ -211,7 +219,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: Transformer,
+        model: TranslationModel,
         train: Sequence[Example],
         valid: Sequence[Example],
         options: TrainingOptions,
@@ -253,10 +261,12 @@ class Trainer:
         self.core_seconds = 0.0
         self.history: list[dict[str, float]] = []
 
-    def _shard(self, model: Transformer, label_smoothing: float) -> nn.Module:
+    def _shard(
+        self, model: TranslationModel, label_smoothing: float
+    ) -> nn.Module:
         """Return the loss as a module, divided if the workers divide it."""
         loss = TranslationLoss(model, label_smoothing)
-        return self.workers.shard(loss, (*model.encoder, *model.decoder))
+        return self.workers.shard(loss, layers_of(model))
 
     def update(self, batches: Sequence[Batch]) -> tuple[float, int]:
         """Make one update from one or more batches.
@@ -483,8 +493,9 @@ class Trainer:
                 name: self.workers.whole(tensor)
                 for name, tensor in self.averaged.state_dict().items()
             }
+            config: Any = self.averaged.config
             if self.workers.leads:
-                save_weights(folder, self.averaged.config, weights, facts)
+                save_weights(folder, config, weights, facts)
         self.save(folder / "last.safetensors")
 
 

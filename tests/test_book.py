@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import minitransformer
+from minitransformer.homework import check
 from tools import nb
 
 CHAPTERS = {chapter.stem: chapter for chapter in nb.chapters()}
@@ -38,18 +39,23 @@ def tags(cell):
     return set(cell.metadata.get("tags", []))
 
 
-def exercises(notebook):
-    """Return the numbers of a notebook's exercises and of its solutions."""
-    text = "\n".join(
-        cell.source for cell in notebook.cells if cell.cell_type == "markdown"
+def mystnb(cell):
+    """Return how the book shows a cell."""
+    return cell.metadata.get("mystnb", {})
+
+
+def markdown(notebook):
+    """Return a notebook's text, without its code."""
+    cells = (c for c in notebook.cells if c.cell_type == "markdown")
+    return "\n\n".join(cell.source for cell in cells)
+
+
+def shown(cell):
+    """Return what a code cell shows as text."""
+    return "".join(
+        output.get("text", output.get("data", {}).get("text/plain", ""))
+        for output in cell.outputs
     )
-    asked = re.findall(r"^> \*\*Exercise (\d+\.\d+)", text, re.MULTILINE)
-    solved = [
-        number
-        for cell in notebook.cells
-        for number in re.findall(r"^# @title Solution (\d+\.\d+)", cell.source)
-    ]
-    return asked, solved
 
 
 @pytest.mark.parametrize("stem", CHAPTERS)
@@ -105,10 +111,67 @@ def test_the_text_is_plain_markdown(stem, what):
 
 
 @pytest.mark.parametrize("stem", CHAPTERS)
-def test_every_exercise_has_one_hidden_solution(stem):
-    asked, solved = exercises(NOTEBOOKS[stem])
-    assert asked
-    assert solved == asked
+def test_exercises_are_a_few_and_rise(stem):
+    found = nb.exercises(NOTEBOOKS[stem])
+    numbers, stars, _ = zip(*found, strict=True)
+    count = len(found)
+    assert 3 <= count <= 6
+    assert list(numbers) == [f"{int(stem[:2])}.{i + 1}" for i in range(count)]
+    assert list(stars) == sorted(stars)
+    text = markdown(NOTEBOOKS[stem])
+    assert text.count("**Exercise ") == count  # none is written otherwise
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_every_exercise_has_three_hints(stem):
+    tasks = markdown(NOTEBOOKS[stem]).split("> **Exercise ")[1:]
+    for task in tasks:
+        text = task.split("\n## ")[0]
+        hints = re.findall(r"<summary>Hint (\d): ([^<]+)</summary>", text)
+        names = ["a nudge", "the idea", "nearly there"]
+        assert hints == list(zip("123", names, strict=True))
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_every_exercise_waits_and_has_a_solution_that_passes(stem):
+    code = [c for c in NOTEBOOKS[stem].cells if c.cell_type == "code"]
+    for number, _, _ in nb.exercises(NOTEBOOKS[stem]):
+        call = f'check("{number}", '
+        stub, solution = (cell for cell in code if call in cell.source)
+        assert f"{number} waits for your answer" in shown(stub)
+        assert solution.source.startswith(f"# @title Solution {number}\n")
+        assert f"{number} Correct." in shown(solution)
+    titles = [c for c in code if c.source.startswith("# @title ")]
+    assert len(titles) == len(nb.exercises(NOTEBOOKS[stem]))
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_the_quiz_has_five_answers_and_they_are_right(stem):
+    number = int(stem[:2])
+    text = markdown(NOTEBOOKS[stem])
+    quiz = text.split("\n## Quiz\n")[1].split("\n## ")[0]
+    questions = re.findall(r"^\*\*(\d)\.\*\* .+\?$", quiz, re.M)
+    answers = re.findall(
+        r"<summary>Answer (\d)</summary>\n\n\*\*([A-D])\.\*\* ", quiz
+    )
+    assert questions == list("12345")
+    assert [i for i, _ in answers] == questions
+    # The key that this compares with is computed, not written down.
+    assert check(f"{number}.quiz", [letter for _, letter in answers])
+    call = f'check("{number}.quiz", answers)'
+    (cell,) = (c for c in NOTEBOOKS[stem].cells if call in c.source)
+    assert f"{number}.quiz waits for your answer" in shown(cell)
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_a_chapter_says_what_it_takes_and_has_its_parts(stem):
+    notebook = NOTEBOOKS[stem]
+    text = markdown(notebook)
+    assert "*To read: about " in notebook.cells[0].source
+    assert "> **After this chapter you can**" in text
+    assert re.findall(r"^## (.+)$", text, re.M)[-1] == "Summary"
+    figures = [c for c in notebook.cells if "image" in mystnb(c)]
+    assert len(figures) >= 3
 
 
 @pytest.mark.parametrize(("stem", "cell"), CODE)
@@ -128,10 +191,9 @@ def test_every_figure_has_a_text_for_those_who_do_not_see_it(stem, cell):
         for output in cell.outputs
         if "image/png" in output.get("data", {})
     ]
-    mystnb = cell.metadata.get("mystnb", {})
     assert len(figures) <= 1
-    assert bool(figures) == ("image" in mystnb)
-    assert not figures or len(mystnb["image"]["alt"]) >= 20
+    assert bool(figures) == ("image" in mystnb(cell))
+    assert not figures or len(mystnb(cell)["image"]["alt"]) >= 20
 
 
 @pytest.mark.parametrize(("stem", "cell"), CODE)

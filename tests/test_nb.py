@@ -21,6 +21,8 @@ kernelspec:
 
 Some text.
 
+> **Exercise 7.1. Six.** ★★ 12 minutes. How many?
+
 ```{code-cell} ipython3
 x = 6
 print(f"{x} of them")
@@ -80,7 +82,10 @@ def test_a_notebook_has_what_is_added_to_its_chapter(made):
     assert title.source == (
         "# 7 A small chapter\n\n[Open this chapter in Colab]"
         "(https://colab.research.google.com/github/a/b/blob/main/notebooks/"
-        "07_small.ipynb)\n\nSome text."
+        "07_small.ipynb)\n\n*To read: about 5 minutes. Exercises: 12 minutes."
+        " To run: less than 60 seconds of one processor core, and less than"
+        " 2 GB of memory.*\n\nSome text.\n\n> **Exercise 7.1. Six.** ★★ 12"
+        " minutes. How many?"
     )
     assert "git+https://github.com/a/b@v1.2.3" in setup.source
     assert [output.output_type for output in first.outputs] == [
@@ -90,6 +95,22 @@ def test_a_notebook_has_what_is_added_to_its_chapter(made):
     assert solution.metadata.jupyter.source_hidden
     assert solution.metadata.cellView == "form"
     assert error.outputs[0].traceback == ["KeyError: 'key'"]
+
+
+def test_the_time_to_read_leaves_out_what_is_folded():
+    def minutes(*cells):
+        text = nb.effort(nbformat.v4.new_notebook(cells=cells))
+        return int(text.split("about ")[1].split()[0])
+
+    prose = nbformat.v4.new_markdown_cell("word " * 1_800)
+    hints = f"<details>\n{'word ' * 9_000}\n</details>"
+    code = nbformat.v4.new_code_cell("\n" * 119)
+    folded = nbformat.v4.new_code_cell(
+        "\n" * 999, metadata={"tags": ["hide-cell"]}
+    )
+    assert minutes(prose) == 10
+    assert minutes(prose, nbformat.v4.new_markdown_cell(hints), folded) == 10
+    assert minutes(prose, code) == 20
 
 
 def test_in_step(made, capsys):

@@ -13,6 +13,7 @@ import argparse
 import difflib
 import hashlib
 import json
+import math
 import os
 import re
 import subprocess
@@ -48,6 +49,11 @@ CODE_CELL = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 IGNORED = {"nbval-ignore-output", "nbval-skip"}
+# What a reader needs. The rehearsal refuses a notebook that takes more.
+CPU_SECONDS, MEMORY_GB = 60, 2
+WORDS_A_MINUTE, LINES_A_MINUTE = 180, 12  # of text that explains; of code
+FOLDED = {"hide-cell", "hide-input"}
+EXERCISE = re.compile(r"^> \*\*Exercise (\d+\.\d+)\. .+?\*\* (★+) (\d+) min")
 
 SETUP = """\
 # Set-up. Where minitransformer is installed, this does nothing; elsewhere, as
@@ -110,15 +116,18 @@ def colab_link(stem: str) -> str:
 def prepared(chapter: Path) -> Any:
     """Return a chapter as a notebook not yet run, with what is added to it.
 
-    A link to Colab stands under the title; the set-up cell stands before the
-    first code cell; solutions (tag ``hide-cell``) are folded in Colab too.
+    A link to Colab and what the chapter takes stand under the title; the
+    set-up cell stands before the first code cell; solutions (tag
+    ``hide-cell``) are folded in Colab too.
     """
     notebook = jupytext.read(chapter)
     title, _, rest = notebook.cells[0].source.partition("\n")
     if notebook.cells[0].cell_type != "markdown" or title[:2] != "# ":
         raise SystemExit(f"{chapter.name}: the first line must be its title")
     link = f"[Open this chapter in Colab]({colab_link(chapter.stem)})"
-    notebook.cells[0].source = f"{title}\n\n{link}\n{rest}".rstrip()
+    notebook.cells[0].source = (
+        f"{title}\n\n{link}\n\n{effort(notebook)}\n{rest}".rstrip()
+    )
     kinds = [cell.cell_type for cell in notebook.cells]
     setup = nbformat.v4.new_code_cell(
         SETUP.format(url=address(), version=version()),
@@ -143,6 +152,38 @@ def prepared(chapter: Path) -> Any:
             cell.metadata["cellView"] = "form"
             cell.metadata["jupyter"] = {"source_hidden": True}
     return normalised(notebook)
+
+
+def effort(notebook: Any) -> str:
+    """Say how long a chapter takes to read, to practise and to run.
+
+    Hints and folded code are not counted: most readers pass over them.
+    """
+    words = lines = 0
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            text = re.sub(r"(?s)<details>.*?</details>", "", cell.source)
+            words += len(text.split())
+        elif not FOLDED & set(cell.metadata.get("tags", [])):
+            lines += len(cell.source.split("\n"))
+    reading = words / WORDS_A_MINUTE + lines / LINES_A_MINUTE
+    practice = sum(minutes for _, _, minutes in exercises(notebook))
+    return (
+        f"*To read: about {5 * math.ceil(reading / 5)} minutes. Exercises:"
+        f" {practice} minutes. To run: less than {CPU_SECONDS} seconds of one"
+        f" processor core, and less than {MEMORY_GB} GB of memory.*"
+    )
+
+
+def exercises(notebook: Any) -> list[tuple[str, int, int]]:
+    """List the exercises of a chapter: number, stars and minutes."""
+    return [
+        (match[1], len(match[2]), int(match[3]))
+        for cell in notebook.cells
+        if cell.cell_type == "markdown"
+        for line in cell.source.split("\n")
+        if (match := EXERCISE.match(line))
+    ]
 
 
 def normalised(notebook: Any) -> Any:

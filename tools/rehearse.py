@@ -5,7 +5,8 @@
 Builds the wheel, and runs the notebooks in an empty folder with a Python that
 has what Colab has (``colab-packages.txt``) and not our package: the set-up
 cell has to install it. Then the package must come from there, torch and numpy
-must be the ones that were there, and no file may be left behind. Colab's
+must be the ones that were there, no file may be left behind, and no notebook
+may have taken more time or memory than its first lines promise. Colab's
 packages are installed once, in ``.venv-colab``; what a set-up cell installs
 goes to a new environment on top of it each time.
 """
@@ -17,7 +18,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import nbformat
@@ -38,6 +38,15 @@ import importlib.metadata as m, json, minitransformer
 names = ("torch", "numpy")
 versions = {n: m.version(n) for n in names}
 print(json.dumps([minitransformer.__file__, versions]))
+"""
+
+# What a notebook took, asked at its end; the installation is not its own.
+USED = """\
+import json, resource, sys
+used = resource.getrusage(resource.RUSAGE_SELF)
+unit = 1 if sys.platform == "darwin" else 1024  # bytes
+seconds = used.ru_utime + used.ru_stime
+print(json.dumps([seconds, used.ru_maxrss * unit / 1e9]))
 """
 
 
@@ -130,17 +139,32 @@ def add_kernel(python: Path, folder: Path) -> None:
     (kernel / "kernel.json").write_text(json.dumps(spec))
 
 
-def rehearse(path: Path, folder: Path) -> list[str]:
-    """Run a notebook in an empty folder; return the files it leaves."""
+def rehearse(path: Path, folder: Path) -> str:
+    """Run a notebook in an empty folder, and say what it took.
+
+    Raises:
+        SystemExit: If it leaves files, or took more than it may.
+    """
     content = folder / "content" / path.stem
     content.mkdir(parents=True)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(USED))
     NotebookClient(
-        nbformat.read(path, as_version=4),
+        notebook,
         timeout=600,
         kernel_name="colab",
         resources={"metadata": {"path": str(content)}},
     ).execute()
-    return sorted(file.name for file in content.rglob("*"))
+    if left := sorted(file.name for file in content.rglob("*")):
+        raise SystemExit(f"{path.name} leaves files: {', '.join(left)}")
+    seconds, memory = json.loads(notebook.cells[-1].outputs[0].text)
+    took = f"{seconds:.0f} CPU-seconds and {memory:.1f} GB"
+    if seconds > nb.CPU_SECONDS or memory > nb.MEMORY_GB:
+        raise SystemExit(
+            f"{path.name} took {took}; it promises less than"
+            f" {nb.CPU_SECONDS} and {nb.MEMORY_GB}"
+        )
+    return took
 
 
 def main() -> int:
@@ -165,17 +189,12 @@ def main() -> int:
         for path in paths:
             if wanted and path.stem not in wanted:
                 continue
-            start = time.monotonic()
             try:
-                left = rehearse(path, folder)
+                took = rehearse(path, folder)
             except CellExecutionError as error:
                 print(f"{path.name} fails in Colab:\n{error}")
                 return 1
-            if left:
-                print(f"{path.name} leaves files: {', '.join(left)}")
-                return 1
-            took = time.monotonic() - start
-            print(f"rehearsed {path.name} ({took:.0f} s)", flush=True)
+            print(f"rehearsed {path.name}: {took}", flush=True)
         file, versions = json.loads(output_of(python, "-c", FACTS))
         if not Path(file).is_relative_to(folder / "environment"):
             print(f"the package came from {file}")

@@ -1,0 +1,540 @@
+"""What do many heads change: the speed, the quality, and which head does what?
+
+    python benchmarks/heads.py
+    python benchmarks/heads.py --share 0/2 &  python benchmarks/heads.py ...
+
+Small translators learn the storybook with 1 to 16 heads, at two widths. For
+one seed all head counts begin with the same weights and see the same batches:
+only the splitting differs. A run that is finished is kept in ``--folder`` and
+not repeated; ``--share 1/2`` does every second run and stops, so that two
+processes can divide them.
+
+The models with eight heads of the greater width are then looked into: each
+head is silenced alone, many are silenced together, and their patterns are
+compared. About half an hour on one thread; times are processor time.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import torch
+from measuring import RESULTS, alternate, ratio, surroundings
+from torch import Tensor
+from torch.testing import assert_close
+
+from minitransformer import Transformer, TransformerConfig, Translator
+from minitransformer.attention import (
+    MultiHeadAttention,
+    scaled_dot_product_attention,
+)
+from minitransformer.corpora import Pair
+from minitransformer.data import (
+    Batch,
+    Example,
+    bucketed,
+    encode_pairs,
+    endless_batches,
+    make_batch,
+)
+from minitransformer.evaluation import bleu, pronoun_accuracy
+from minitransformer.files import read_json, write_json
+from minitransformer.recording import recorded_attention
+from minitransformer.storybook import StoryPair, splits
+from minitransformer.text import Tokenizer
+from minitransformer.training import Trainer, TrainingOptions, translation_loss
+
+ROOT = Path(__file__).parents[1]
+LOOKED_INTO = 8  # heads
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is done; ``SMALL`` is for a quick test."""
+
+    widths: tuple[int, ...] = (64, 128)
+    heads: tuple[int, ...] = (1, 2, 4, 8, 16)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    layers: int = 2
+    updates: int = 500
+    warmup: int = 100
+    batch_tokens: int = 768
+    learning_rate: float = 3e-3
+    vocabulary: int = 2_000
+    pairs: int = 60_000
+    test_pairs: int = 500
+    judged: int = 120
+    timed_heads: tuple[int, ...] = (2, 8, 16)
+    rounds: int = 15
+
+
+SMALL = Plan(
+    widths=(16, 32),
+    heads=(1, 8),
+    seeds=(0,),
+    layers=1,
+    updates=3,
+    warmup=2,
+    vocabulary=400,
+    pairs=200,
+    test_pairs=24,
+    judged=4,
+    timed_heads=(4,),
+    rounds=1,
+)
+
+# Speed ---
+
+# A batch of short sentences, one sentence, a few long texts: (B, T).
+BATCHES = {"short": (64, 16), "alone": (1, 16), "long": (2, 256)}
+SPEED_WIDTH = 256
+Weights = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def as_one(x: Tensor, weights: Weights, num_heads: int) -> Tensor:
+    """Attend in all heads at once, ``(B, H, T, d_k)``."""
+    w_q, w_k, w_v, w_o = weights
+    q, k, v = (
+        (x @ w).unflatten(-1, (num_heads, -1)).transpose(1, 2)
+        for w in (w_q, w_k, w_v)
+    )
+    heads, _ = scaled_dot_product_attention(q, k, v)
+    return heads.transpose(1, 2).flatten(-2) @ w_o
+
+
+def folded(x: Tensor, weights: Weights, num_heads: int) -> Tensor:
+    """Attend with the heads folded into the batch, ``(B·H, T, d_k)``."""
+    w_q, w_k, w_v, w_o = weights
+    q, k, v = (
+        (x @ w).unflatten(-1, (num_heads, -1)).transpose(1, 2).flatten(0, 1)
+        for w in (w_q, w_k, w_v)
+    )
+    heads, _ = scaled_dot_product_attention(q, k, v)
+    heads = heads.unflatten(0, (-1, num_heads))
+    return heads.transpose(1, 2).flatten(-2) @ w_o
+
+
+def looped(x: Tensor, parts: list[Weights], w_o: Tensor) -> Tensor:
+    """Attend in one head after the other, each with its own matrices."""
+    heads = [
+        scaled_dot_product_attention(x @ w_q, x @ w_k, x @ w_v)[0]
+        for w_q, w_k, w_v in parts
+    ]
+    return torch.cat(heads, dim=-1) @ w_o
+
+
+def time_forms(
+    name: str, num_heads: int, training: bool, rounds: int
+) -> dict[str, Any]:
+    """Time the three forms on one batch, and see that they are equal."""
+    torch.manual_seed(0)
+    B, T = BATCHES[name]
+    x = torch.randn(B, T, SPEED_WIDTH)
+    weights = tuple(
+        (torch.randn(SPEED_WIDTH, SPEED_WIDTH) / 16).requires_grad_(training)
+        for _ in range(4)
+    )
+    parts = [
+        tuple(
+            part.detach().contiguous().requires_grad_(training)
+            for part in three
+        )
+        for three in zip(
+            *(w.chunk(num_heads, dim=1) for w in weights[:3]), strict=True
+        )
+    ]
+    forms: dict[str, Callable[[], Tensor]] = {
+        "as one": partial(as_one, x, weights, num_heads),
+        "folded": partial(folded, x, weights, num_heads),
+        "loop": partial(looped, x, parts, weights[3]),
+    }
+    for form in forms.values():
+        assert_close(form(), forms["as one"](), rtol=1e-3, atol=1e-4)
+
+    def work(form: Callable[[], Tensor]) -> None:
+        for _ in range(10 if name == "alone" else 1):
+            output = form()
+            if training:
+                output.sum().backward()
+
+    times = alternate(
+        {which: partial(work, form) for which, form in forms.items()}, rounds
+    )
+    return {
+        "batch": name,
+        "sentences": B,
+        "length": T,
+        "heads": num_heads,
+        "training": training,
+        "times_as_long_as_one": {
+            which: ratio(times[which], times["as one"])
+            for which in ("loop", "folded")
+        },
+    }
+
+
+def measure_speed(plan: Plan) -> list[dict[str, Any]]:
+    """Time all batches and numbers of heads."""
+    return [
+        time_forms(name, num_heads, training, plan.rounds)
+        for name in BATCHES
+        for num_heads in plan.timed_heads
+        for training in (False, True)
+    ]
+
+
+# Quality ---
+
+
+class Storybook:
+    """The corpus as text and as ids, made once for all runs."""
+
+    def __init__(self, plan: Plan) -> None:
+        stories = splits(plan.pairs, plan.test_pairs, plan.test_pairs, 1)
+        texts = {
+            name: [Pair(pair.source, pair.target) for pair in pairs]
+            for name, pairs in stories.items()
+        }
+        self.tokenizer = Tokenizer.train(
+            [pair.source for pair in texts["train"]]
+            + [pair.target for pair in texts["train"]],
+            plan.vocabulary,
+        )
+        self.test: list[StoryPair] = stories["test"]
+        self.examples = {
+            name: encode_pairs(
+                texts[name], self.tokenizer, self.tokenizer, 128
+            )
+            for name in ("train", "valid")
+        }
+        self.judged = encode_pairs(
+            texts["test"][: plan.judged], self.tokenizer, self.tokenizer, 128
+        )
+
+
+def build(plan: Plan, book: Storybook, width: int, heads: int) -> Transformer:
+    """Make the model, the same weights for every number of heads."""
+    return Transformer(
+        TransformerConfig(
+            source_vocab_size=book.tokenizer.vocab_size,
+            d_model=width,
+            num_heads=heads,
+            num_encoder_layers=plan.layers,
+            num_decoder_layers=plan.layers,
+            d_ff=2 * width,
+            dropout=0.1,
+            max_len=128,
+        )
+    )
+
+
+def translate(
+    model: Transformer, book: Storybook, pairs: list[StoryPair]
+) -> list[str]:
+    """Translate by greedy search."""
+    translator = Translator(model, book.tokenizer, book.tokenizer)
+    return translator.translate_lines(
+        [pair.source for pair in pairs], beam_size=1, split=False
+    )
+
+
+def bleu_of(
+    model: Transformer, book: Storybook, pairs: list[StoryPair]
+) -> float:
+    """Score greedy translations."""
+    found = translate(model, book, pairs)
+    return bleu(found, [[pair.target] for pair in pairs]).value
+
+
+def train(
+    plan: Plan, book: Storybook, width: int, heads: int, seed: int
+) -> tuple[Transformer, dict[str, Any]]:
+    """Train one translator and score it."""
+    started = time.process_time()
+    torch.manual_seed(seed)
+    options = TrainingOptions(
+        updates=plan.updates,
+        warmup=plan.warmup,
+        batch_tokens=plan.batch_tokens,
+        learning_rate=plan.learning_rate,
+        label_smoothing=0.0,
+        precision="fp32",
+        seed=seed,
+    )
+    trainer = Trainer(
+        build(plan, book, width, heads),
+        book.examples["train"],
+        book.examples["valid"],
+        options,
+    )
+    batches = endless_batches(
+        book.examples["train"], plan.batch_tokens, options.seed
+    )
+    for _ in range(plan.updates):
+        trainer.update([next(batches)])
+    model = trainer.averaged
+    found = translate(model, book, book.test)
+    return model, {
+        "width": width,
+        "heads": heads,
+        "seed": seed,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "valid_loss": trainer.validate(),
+        "bleu": bleu(found, [[pair.target] for pair in book.test]).value,
+        "pronouns": pronoun_accuracy(found, book.test).value,
+        "core_seconds": time.process_time() - started,
+    }
+
+
+def train_all(plan: Plan, folder: Path, share: tuple[int, int]) -> None:
+    """Make the runs of one's share that are not finished yet."""
+    runs = [
+        (width, heads, seed)
+        for seed in plan.seeds
+        for i, heads in enumerate(plan.heads)
+        for width in plan.widths[:: (-1) ** i]  # two shares cost the same
+    ]
+    book = None
+    for number, (width, heads, seed) in enumerate(runs):
+        place = folder / f"width{width}-heads{heads}-seed{seed}"
+        if number % share[1] != share[0] or (place / "run.json").exists():
+            continue
+        book = book or Storybook(plan)
+        model, run = train(plan, book, width, heads, seed)
+        Translator(model, book.tokenizer, book.tokenizer).save(place)
+        write_json(place / "run.json", run)
+        print(place.name, {k: round(v, 3) for k, v in run.items()}, flush=True)
+
+
+# Looking in ---
+
+
+def attentions(model: Transformer) -> dict[str, MultiHeadAttention]:
+    """Name every attention of a model."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, MultiHeadAttention)
+    }
+
+
+@contextmanager
+def silenced(
+    model: Transformer, heads: list[tuple[str, int]]
+) -> Iterator[None]:
+    """Keep some heads out of the output, for the time of the block.
+
+    A head's output meets its own columns of ``w_o.weight`` and no others, so
+    zeros there are a head that says nothing.
+    """
+    modules = attentions(model)
+    before = {name: each.w_o.weight.clone() for name, each in modules.items()}
+    try:
+        with torch.no_grad():
+            for name, head in heads:
+                d_k = model.config.d_model // model.config.num_heads
+                columns = slice(head * d_k, (head + 1) * d_k)
+                modules[name].w_o.weight[:, columns] = 0.0
+        yield
+    finally:
+        with torch.no_grad():
+            for name, module in modules.items():
+                module.w_o.weight.copy_(before[name])
+
+
+@torch.no_grad()
+def loss_of(model: Transformer, batches: list[Batch]) -> float:
+    """Return the loss per token, in nats."""
+    total = sum(translation_loss(model, batch).item() for batch in batches)
+    return total / sum(batch.num_tokens for batch in batches)
+
+
+@torch.no_grad()
+def patterns(
+    model: Transformer, examples: list[Example]
+) -> tuple[dict[str, list[dict[str, float]]], dict[str, float]]:
+    """Describe where heads look, sentence by sentence, without padding.
+
+    Returns:
+        For each attention, what share of its weight each head gives to the
+        first token, the last, the token itself and the one before (from the
+        third row on, where these differ), and what equal weights would give;
+        and the mean distance of two of its heads: the share of its weight
+        that one head would have to move to look as the other does.
+    """
+    sums: dict[str, Tensor] = {}
+    even: dict[str, Tensor] = {}
+    apart: dict[str, float] = {}
+    for example in examples:
+        batch = make_batch([example])
+        with recorded_attention(model) as maps:
+            model(batch.source, batch.decoder_input)
+        for name, found in maps.items():
+            weights = found[0]  # (H, T, S)
+            allowed = (weights > 0).any(dim=0).float()
+            equal = (allowed / allowed.sum(-1, keepdim=True))[None]
+            alone = (weights[:, None] - weights[None]).abs().sum(-1) / 2
+            pairs = list(combinations(range(len(weights)), 2))
+            mean = alone.mean(-1)
+            distance = statistics.mean(mean[a, b].item() for a, b in pairs)
+            n = len(examples)
+            square = name.endswith("self_attention")
+            apart[name] = apart.get(name, 0.0) + distance / n
+            sums[name] = (
+                sums.get(name, torch.zeros(())) + shares(weights, square) / n
+            )
+            even[name] = (
+                even.get(name, torch.zeros(())) + shares(equal, square) / n
+            )
+    names = ("first", "last", "self", "previous")
+    looks = {
+        name: [
+            dict(zip(names, row, strict=False))
+            | {"even": dict(zip(names, even[name][0].tolist(), strict=False))}
+            for row in sums[name].tolist()
+        ]
+        for name in sums
+    }
+    return looks, apart
+
+
+def shares(weights: Tensor, square: bool) -> Tensor:
+    """Return the shares of weights ``(H, T, S)``, a row for each head.
+
+    Where queries are no keys there is neither "itself" nor "the one before".
+    """
+    T = weights.shape[1]
+    rows = torch.arange(min(2, T - 1), T)
+    columns = [weights[:, rows, 0], weights[:, rows, -1]]
+    if square:
+        columns += [weights[:, rows, rows], weights[:, rows, rows - 1]]
+    return torch.stack([column.mean(-1) for column in columns], dim=-1)
+
+
+def look_into(plan: Plan, book: Storybook, place: Path) -> dict[str, Any]:
+    """Silence heads of one trained model, and describe its patterns."""
+    model = Translator.load(place).model
+    groups = bucketed(book.judged, 2_048, seed=0)
+    batches = [make_batch(group) for group in groups]
+    pairs = book.test[: plan.judged]
+    every = [
+        (name, head)
+        for name, module in attentions(model).items()
+        for head in range(module.num_heads)
+    ]
+    looks, apart = patterns(model, book.judged)
+    heads = []
+    for name, head in every:
+        with silenced(model, [(name, head)]):
+            heads.append(
+                {
+                    "attention": name,
+                    "head": head,
+                    "loss_without": loss_of(model, batches),
+                    "bleu_without": bleu_of(model, book, pairs),
+                    "looks": looks[name][head],
+                }
+            )
+    by_use = [
+        (head["attention"], head["head"])
+        for head in sorted(heads, key=lambda head: head["loss_without"])
+    ]
+    step = max(1, len(every) // 12)
+    pruned = []
+    for count in range(0, len(every) + 1, step):
+        with silenced(model, by_use[:count]):
+            pruned.append(
+                {
+                    "silenced": count,
+                    "loss": loss_of(model, batches),
+                    "bleu": bleu_of(model, book, pairs),
+                }
+            )
+    best_left = {}
+    for name in attentions(model):
+        best = next(h for n, h in reversed(by_use) if n == name)
+        rest = [(n, h) for n, h in every if n == name and h != best]
+        with silenced(model, rest):
+            best_left[name] = loss_of(model, batches)
+    run = read_json(place / "run.json")
+    torch.manual_seed(run["seed"])
+    fresh = build(plan, book, run["width"], run["heads"]).eval()
+    return {
+        "seed": run["seed"],
+        "loss": loss_of(model, batches),
+        "bleu": bleu_of(model, book, pairs),
+        "heads": heads,
+        "pruned": pruned,
+        "loss_with_one_head_left": best_left,
+        "distance": apart,
+        "distance_untrained": patterns(fresh, book.judged)[1],
+    }
+
+
+def gather(plan: Plan, folder: Path) -> dict[str, Any]:
+    """Look into the models, time the forms, and put all together."""
+    runs = [
+        read_json(folder / f"width{width}-heads{heads}-seed{seed}/run.json")
+        for width in plan.widths
+        for heads in plan.heads
+        for seed in plan.seeds
+    ]
+    book = Storybook(plan)
+    looked = []
+    for seed in plan.seeds:
+        place = folder / (
+            f"width{plan.widths[-1]}-heads{LOOKED_INTO}-seed{seed}"
+        )
+        if not (place / "looked.json").exists():
+            write_json(place / "looked.json", look_into(plan, book, place))
+        looked.append(read_json(place / "looked.json"))
+        print(place.name, "looked into", flush=True)
+    return {
+        "surroundings": surroundings(),
+        "plan": {
+            name: getattr(plan, name)
+            for name in (
+                "layers",
+                "updates",
+                "batch_tokens",
+                "learning_rate",
+                "test_pairs",
+                "judged",
+            )
+        },
+        "runs": runs,
+        "looked_into": looked,
+        "speed_width": SPEED_WIDTH,
+        "speed": measure_speed(plan),
+    }
+
+
+def main() -> None:
+    """Measure and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", action="store_true", help="a quick test")
+    parser.add_argument("--share", help="such as 0/2: every second run alone")
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / "build" / "heads"
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS / "heads.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    plan = SMALL if arguments.small else Plan()
+    if arguments.share:
+        number, count = map(int, arguments.share.split("/"))
+        train_all(plan, arguments.folder, (number, count))
+    else:
+        train_all(plan, arguments.folder, (0, 1))
+        write_json(arguments.out, gather(plan, arguments.folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,394 @@
+"""What attention brought to recurrent translators, and what leaving out the
+recurrence brought then.
+
+    python benchmarks/recurrent.py
+
+Three questions. How does BLEU fall with the length of a sentence, with
+attention and without? How does the time of a layer grow with the length, with
+recurrence and with attention? How much of the last output's gradient reaches
+the first input? The first takes about twenty minutes on one thread; a run that
+is interrupted goes on where it stopped. Results go to
+``minitransformer/results/recurrent.json``.
+"""
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from measuring import RESULTS, alternate, ratio, surroundings
+from torch import Tensor, nn
+
+from minitransformer import (
+    MultiHeadAttention,
+    RecurrentConfig,
+    RecurrentTranslator,
+    Tokenizer,
+    TrainingOptions,
+    greedy_decode,
+)
+from minitransformer.data import Example, encode_pairs, make_batch
+from minitransformer.evaluation import alignment_error, attention_links, bleu
+from minitransformer.files import read_json, write_json
+from minitransformer.storybook import StoryPair, splits, words
+from minitransformer.training import Trainer
+
+ROOT = Path(__file__).parents[1]
+KINDS = ("none", "dot", "additive")
+BUCKETS = ((1, 6), (7, 9), (10, 12), (13, 15), (16, 99))  # words of the source
+T_3 = 4.303  # Student's, 95 %, for the mean of three
+OPTIONS = TrainingOptions(
+    updates=800,
+    batch_tokens=1_024,
+    learning_rate=4e-3,
+    warmup=80,
+    label_smoothing=0.0,
+    average=0.98,
+    validate_every=200,
+    precision="fp32",
+)
+WIDTH, HEADS, BATCH = 256, 8, 8
+LENGTHS = [16, 32, 64, 128, 256, 512, 1_024]
+REACHES = [2, 4, 8, 16, 32, 64, 128, 256]
+
+
+# How BLEU falls with the length ---
+
+
+def config_for(kind: str, vocab_size: int, width: int) -> RecurrentConfig:
+    """Give every kind the parameters of the additive one, or a few more."""
+    additive = RecurrentConfig(source_vocab_size=vocab_size, d_model=width)
+    wanted = count(RecurrentTranslator(additive))
+    config = additive
+    while kind != "additive":
+        config = RecurrentConfig(
+            source_vocab_size=vocab_size, d_model=width, attention=kind
+        )
+        if count(RecurrentTranslator(config)) >= wanted:
+            break
+        width += 2
+    return config
+
+
+def count(model: nn.Module) -> int:
+    """Count the parameters."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def translate(
+    model: RecurrentTranslator, examples: Sequence[Example]
+) -> list[list[int]]:
+    """Translate greedily, sentences of like length together."""
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i].source))
+    found: list[list[int]] = [[] for _ in examples]
+    for start in range(0, len(order), 100):
+        rows = order[start : start + 100]
+        source = make_batch([examples[i] for i in rows]).source
+        for i, ids in zip(rows, greedy_decode(model, source), strict=True):
+            found[i] = ids
+    return found
+
+
+def alignment_errors(
+    model: RecurrentTranslator,
+    tokenizer: Tokenizer,
+    pairs: Sequence[StoryPair],
+    examples: Sequence[Example],
+) -> dict[str, float]:
+    """Compare where the model looks with the true alignment.
+
+    A word can be looked up in the row that predicts it, or in the row after,
+    which reads it.
+    """
+    found: dict[str, list[Any]] = {"predicting": [], "reading": []}
+    for pair, example in zip(pairs, examples, strict=True):
+        batch = make_batch([example])
+        weights = model.alignment(batch.source, batch.decoder_input)[0]
+        owners = (
+            tokenizer.word_ids(pair.source, words(pair.source)),
+            tokenizer.word_ids(pair.target, words(pair.target)),
+        )
+        for row, name in enumerate(found):
+            found[name].append(attention_links(weights[row:], *owners))
+    gold = [pair.alignment for pair in pairs]
+    return {
+        name: alignment_error(links, gold).value
+        for name, links in found.items()
+    }
+
+
+def train(
+    kind: str, seed: int, stories: dict[str, Any], folder: Path, small: bool
+) -> dict[str, Any]:
+    """Train one translator, translate the test, and score it by length."""
+    pairs, examples, tokenizer = (
+        stories["pairs"],
+        stories["examples"],
+        stories["tokenizer"],
+    )
+    changes = {"updates": 4, "validate_every": 2} if small else {}
+    options = TrainingOptions(**asdict(OPTIONS) | changes | {"seed": seed})
+    torch.manual_seed(seed)
+    width = 16 if small else 128
+    config = config_for(kind, tokenizer.vocab_size, width)
+    torch.manual_seed(seed)
+    model = RecurrentTranslator(config)
+    trainer = Trainer(model, examples["train"], examples["valid"], options)
+    if (folder / "last.safetensors").exists():
+        trainer.load(folder / "last.safetensors")
+    trainer.run(folder, print)
+    best = trainer.averaged
+    references = [pair.target for pair in pairs["test"]]
+    translations = [
+        tokenizer.decode(ids) for ids in translate(best, examples["test"])
+    ]
+    scores = []
+    for low, high in (*BUCKETS, (1, 99)):
+        rows = [
+            i
+            for i, pair in enumerate(pairs["test"])
+            if low <= len(words(pair.source)) <= high
+        ]
+        score = bleu(
+            [translations[i] for i in rows], [[references[i]] for i in rows]
+        )
+        right = sum(translations[i] == references[i] for i in rows)
+        scores.append(
+            {
+                "words": [low, high],
+                "sentences": len(rows),
+                "bleu": score.value,
+                "exact": right / len(rows),
+            }
+        )
+    result = {
+        "kind": kind,
+        "seed": seed,
+        "config": asdict(config),
+        "parameters": count(model),
+        "core_seconds": trainer.core_seconds,
+        "history": trainer.history,
+        "valid_loss": trainer.history[-1]["valid_loss"],
+        "scores": scores,
+        "signature": score.signature,
+    }
+    if kind != "none":
+        result["alignment_error"] = alignment_errors(
+            best, tokenizer, pairs["test"], examples["test"]
+        )
+    return result
+
+
+def tell_stories(small: bool) -> dict[str, Any]:
+    """Make the corpus and turn it into ids."""
+    sizes = (300, 40, 120, 0) if small else (60_000, 1_000, 2_000, 0)
+    pairs = splits(*sizes)
+    lines = [
+        line for pair in pairs["train"] for line in (pair.source, pair.target)
+    ]
+    tokenizer = Tokenizer.train(lines, 200 if small else 2_000)
+    examples = {
+        name: encode_pairs(pairs[name], tokenizer, tokenizer, 256)
+        for name in ("train", "valid", "test")
+    }
+    return {"pairs": pairs, "examples": examples, "tokenizer": tokenizer}
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """Return the mean of the seeds and its 95 % interval by Student's t."""
+    mean = statistics.mean(values)
+    spread = statistics.stdev(values) if len(values) > 1 else math.nan
+    half = T_3 * spread / math.sqrt(len(values))
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def bottleneck(folder: Path, small: bool) -> dict[str, Any]:
+    """Train every kind with three seeds; a finished run is not repeated."""
+    stories: dict[str, Any] = {}
+    runs = []
+    for seed in range(3):  # seed by seed, so that half of it is of use
+        for kind in KINDS:
+            place = folder / f"{kind}-{seed}"
+            done = place / "result.json"
+            if not done.exists():
+                stories = stories or tell_stories(small)
+                write_json(done, train(kind, seed, stories, place, small))
+            runs.append(read_json(done))
+            total = runs[-1]["scores"][-1]
+            print(kind, seed, total, flush=True)
+    lengths = [score["words"] for score in runs[0]["scores"]]
+    table: dict[str, Any] = {}
+    for kind in KINDS:
+        mine = [run for run in runs if run["kind"] == kind]
+        table[kind] = {
+            "parameters": mine[0]["parameters"],
+            "valid_loss": interval([run["valid_loss"] for run in mine]),
+            "bleu": [
+                interval([run["scores"][i]["bleu"] for run in mine])
+                for i in range(len(lengths))
+            ],
+        }
+    gains = {
+        kind: [
+            interval(
+                [
+                    with_it["scores"][i]["bleu"] - without["scores"][i]["bleu"]
+                    for with_it in runs
+                    for without in runs
+                    if with_it["kind"] == kind
+                    and without["kind"] == "none"
+                    and with_it["seed"] == without["seed"]
+                ]
+            )
+            for i in range(len(lengths))
+        ]
+        for kind in KINDS[1:]
+    }
+    return {
+        "words": lengths,
+        "sentences": [score["sentences"] for score in runs[0]["scores"]],
+        "options": asdict(OPTIONS),
+        "kinds": table,
+        "gain": gains,
+        "runs": runs,
+    }
+
+
+# How time grows with the length ---
+
+
+def passes(layer: Callable[[Tensor], Tensor], x: Tensor) -> dict[str, Any]:
+    """Return a forward pass, and one with its backward pass."""
+
+    def forward() -> None:
+        with torch.no_grad():
+            layer(x)
+
+    def both() -> None:
+        layer(x).sum().backward()
+
+    return {"forward": forward, "both": both}
+
+
+def layer_times(
+    rounds: int, lengths: Sequence[int], clock: Callable[[], float]
+) -> dict[str, Any]:
+    """Time one layer of each kind, in turn."""
+    torch.manual_seed(0)
+    gru = nn.GRU(WIDTH, WIDTH, batch_first=True)
+    attention = MultiHeadAttention(WIDTH, HEADS)
+    layers = {
+        "gru": lambda x: gru(x)[0],
+        "attention": lambda x: attention(x, x, x),
+    }
+    found: dict[str, Any] = {
+        name: {"gru": [], "attention": [], "gru_over_attention": []}
+        for name in ("forward", "both")
+    }
+    for length in lengths:
+        x = torch.randn(BATCH, length, WIDTH, requires_grad=True)
+        candidates = {
+            f"{name} {kind}": run
+            for name, layer in layers.items()
+            for kind, run in passes(layer, x).items()
+        }
+        times = alternate(candidates, rounds, clock)
+        for kind, row in found.items():
+            for name in layers:
+                median = statistics.median(times[f"{name} {kind}"])
+                row[name].append(median)
+            row["gru_over_attention"].append(
+                ratio(times[f"gru {kind}"], times[f"attention {kind}"])
+            )
+        print(
+            length, *(row["gru_over_attention"][-1] for row in found.values())
+        )
+    return found
+
+
+def speed(rounds: int, small: bool) -> dict[str, Any]:
+    """Time by processor time, and by the clock with one and two threads."""
+    lengths = LENGTHS[:2] if small else LENGTHS
+    found: dict[str, Any] = {
+        "width": WIDTH,
+        "heads": HEADS,
+        "batch": BATCH,
+        "lengths": lengths,
+        "processor": layer_times(rounds, lengths, time.process_time),
+    }
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found[f"wall_{threads}"] = layer_times(
+            rounds, lengths, time.perf_counter
+        )
+    torch.set_num_threads(1)
+    return found
+
+
+# How far a gradient reaches ---
+
+
+def reach(layer: Callable[[Tensor], Tensor], length: int) -> float:
+    """Compare what the first and the last input do to the last output.
+
+    The output's numbers are added up with random signs.
+    """
+    x = torch.randn(1, length, WIDTH, requires_grad=True)
+    signs = torch.randn(WIDTH).sign()
+    (layer(x)[0, -1] @ signs).backward()
+    assert x.grad is not None
+    first, last = x.grad[0, 0].norm(), x.grad[0, -1].norm()
+    return float(first / last)
+
+
+def reaches(seeds: int) -> dict[str, Any]:
+    """Follow the gradient back at initialisation."""
+    found: dict[str, Any] = {"lengths": REACHES, "gru": [], "attention": []}
+    for length in REACHES:
+        rows: dict[str, list[float]] = {"gru": [], "attention": []}
+        for seed in range(seeds):
+            torch.manual_seed(seed)
+            gru = nn.GRU(WIDTH, WIDTH, batch_first=True)
+            attention = MultiHeadAttention(WIDTH, HEADS)
+            rows["gru"].append(reach(lambda x, gru=gru: gru(x)[0], length))
+            rows["attention"].append(
+                reach(lambda x, layer=attention: layer(x, x, x), length)
+            )
+        for name, row in rows.items():
+            found[name].append(row)
+    return found
+
+
+def main() -> None:
+    """Measure and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--small", action="store_true", help="a quick test")
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / "build" / "recurrent"
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS / "recurrent.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    folder, small = arguments.folder, arguments.small
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "bottleneck": lambda: bottleneck(folder, small),
+        "reach": lambda: reaches(2 if small else 10),
+        "speed": lambda: speed(arguments.rounds, small),
+    }
+    result: dict[str, Any] = {"surroundings": surroundings()}
+    for name, measure in parts.items():
+        kept = folder / f"{name}.json"
+        if not kept.exists():
+            write_json(kept, measure())
+        result[name] = read_json(kept)
+    write_json(arguments.out, result)
+
+
+if __name__ == "__main__":
+    main()

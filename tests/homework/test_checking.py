@@ -1,0 +1,123 @@
+"""The judge: right, wrong, untouched, and whatever else learners hand in."""
+
+import numpy as np
+import pytest
+import torch
+
+from minitransformer.errors import UserError
+from minitransformer.homework import Verdict, check, checking
+
+
+@pytest.fixture
+def lesson(monkeypatch):
+    """Register one exercise, and one quiz, of a chapter 99."""
+    monkeypatch.setattr(checking, "_CHECKS", {})
+    monkeypatch.setattr(checking, "_KEYS", {})
+
+    @checking.exercise("99.1")
+    def check_doubled(answer):
+        x = torch.randn(3, 5)
+        result = checking.numbers(checking.call(answer, x), (3, 5))
+        if not checking.is_near(result, 2 * x):
+            mistakes = [(x, "that is x itself."), (3 * x, "too much.")]
+            checking.explain(result, mistakes, "double it.")
+
+    @checking.quiz(99)
+    def key():
+        return "ABCDA"
+
+
+def test_a_verdict_shows_as_a_sentence_and_counts_as_its_truth(lesson):
+    right = check("99.1", lambda x: 2 * x)
+    assert right == Verdict("99.1", True, "Correct.")
+    assert right
+    assert repr(right) == "99.1 Correct."
+    wrong = check("99.1", lambda x: x)
+    assert not wrong
+    assert repr(wrong) == "99.1 Not yet: that is x itself."
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ...,
+        None,
+        [..., 1],
+        lambda x: ...,
+        lambda x: None,
+        lambda x: (x, ...),
+        torch.nn.Module(),
+    ],
+)
+def test_a_stub_waits(lesson, answer):
+    assert "waits for your answer" in check("99.1", answer).message
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (3, "a function is wanted, and this is int"),
+        (lambda: 1, "raises TypeError"),
+        (lambda x: x / 0 + {}[1], "raises KeyError: 1"),
+        (lambda x: 3 * x, "too much."),
+        (lambda x: x - 1, "double it."),
+        (lambda x: x.mul_(2), "in place"),
+        (lambda x: "twice", "this is str"),
+        (lambda x: (2 * x).T, "shape is (5, 3), and should be (3, 5)"),
+    ],
+)
+def test_what_is_wrong_is_said(lesson, answer, words):
+    verdict = check("99.1", answer)
+    assert not verdict
+    assert words in verdict.message
+
+
+@pytest.mark.parametrize(
+    "convert", [torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.double]
+)
+def test_numbers_may_come_in_any_form(lesson, convert):
+    assert check("99.1", lambda x: convert(2 * x))
+    assert check("99.1", lambda x: 2 * np.asarray(x))
+
+
+def test_an_answer_is_tried_on_other_numbers_with_another_seed(lesson):
+    torch.manual_seed(0)
+    known = 2 * torch.randn(3, 5)
+    assert check("99.1", lambda x: known, seed=0)
+    assert not check("99.1", lambda x: known, seed=1)
+
+
+def test_the_random_numbers_of_the_learner_are_left_alone(lesson):
+    torch.manual_seed(7)
+    check("99.1", lambda x: 2 * x)
+    after = torch.rand(3)
+    torch.manual_seed(7)
+    assert torch.equal(after, torch.rand(3))
+
+
+def test_inputs_with_nan_may_be_handed_back_unchanged():
+    x = torch.tensor([1.0, torch.nan])
+    assert checking.call(lambda x: x.sum(), x).isnan()
+
+
+def test_a_quiz_says_which_answers_and_not_what(lesson):
+    assert check("99.quiz", list("ABCDA"))
+    assert check("99.quiz", ["a ", "b", "c", "d", "a"])
+    verdict = check("99.quiz", list("ABCAB"))
+    assert repr(verdict) == (
+        "99.quiz Not yet: 3 of 5 are right. Think again about 4, 5."
+    )
+    assert "five" not in verdict.message
+    assert "waits" in check("99.quiz", [...] * 5).message
+    assert "these are 2" in check("99.quiz", ["A", "B"]).message
+
+
+@pytest.mark.parametrize("name", ["99.2", "2.9", "0.1", "hello", ""])
+def test_an_unknown_exercise_is_refused_by_name(name):
+    with pytest.raises(UserError, match=f"no exercise '{name}'"):
+        check(name, 1)
+
+
+def test_the_refusal_lists_what_there_is(lesson):
+    with pytest.raises(UserError, match=r"there are 99\.1, 99\.quiz"):
+        check("99.2", 1)
