@@ -31,9 +31,9 @@ WIDTHS = [32, 64, 128, 256, 512, 1_024]  # at LENGTH
 WIDTH, LENGTH = 128, 512
 # Around 2d, where by the count of operations the two products overtake.
 CROSSING_WIDTHS = [32, 64, 128, 256, 512]
-CROSSING_FACTORS = [0.25, 0.5, 1, 1.5, 2, 3, 4]
+CROSSING_FACTORS = [0.5, 1, 1.5, 2, 3, 4, 6, 8]
 KERNEL = 3  # tokens that a convolution sees at once
-LONG_ENOUGH = 3e-3  # seconds; a shorter call is repeated
+LONG_ENOUGH = 6e-3  # seconds; a shorter call is repeated
 RESAMPLES = 2_000
 Work = Callable[[], object]
 

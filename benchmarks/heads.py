@@ -1,13 +1,13 @@
 """What do many heads change: the speed, the quality, and which head does what?
 
     python benchmarks/heads.py
-    python benchmarks/heads.py --share 0/2 &  python benchmarks/heads.py ...
+    python benchmarks/heads.py --share 0/2
 
 Small translators learn the storybook with 1 to 16 heads, at two widths. For
 one seed all head counts begin with the same weights and see the same batches:
 only the splitting differs. A run that is finished is kept in ``--folder`` and
-not repeated; ``--share 1/2`` does every second run and stops, so that two
-processes can divide them.
+not repeated; ``--share 1/2`` does every second one and stops, so that two
+processes can divide them; a last call without it puts all together.
 
 The models with eight heads of the greater width are then looked into: each
 head is silenced alone, many are silenced together, and their patterns are
@@ -478,6 +478,27 @@ def look_into(plan: Plan, book: Storybook, place: Path) -> dict[str, Any]:
     }
 
 
+def looked_into(plan: Plan, folder: Path) -> list[Path]:
+    """Name the folders of the models that are looked into."""
+    width = plan.widths[-1]
+    return [
+        folder / f"width{width}-heads{LOOKED_INTO}-seed{seed}"
+        for seed in plan.seeds
+    ]
+
+
+def look_into_all(plan: Plan, folder: Path, share: tuple[int, int]) -> None:
+    """Look into the models of one's share, those that are trained."""
+    book = None
+    for number, place in enumerate(looked_into(plan, folder)):
+        if number % share[1] != share[0] or (place / "looked.json").exists():
+            continue
+        if (place / "run.json").exists():
+            book = book or Storybook(plan)
+            write_json(place / "looked.json", look_into(plan, book, place))
+            print(place.name, "looked into", flush=True)
+
+
 def gather(plan: Plan, folder: Path) -> dict[str, Any]:
     """Look into the models, time the forms, and put all together."""
     runs = [
@@ -486,16 +507,9 @@ def gather(plan: Plan, folder: Path) -> dict[str, Any]:
         for heads in plan.heads
         for seed in plan.seeds
     ]
-    book = Storybook(plan)
-    looked = []
-    for seed in plan.seeds:
-        place = folder / (
-            f"width{plan.widths[-1]}-heads{LOOKED_INTO}-seed{seed}"
-        )
-        if not (place / "looked.json").exists():
-            write_json(place / "looked.json", look_into(plan, book, place))
-        looked.append(read_json(place / "looked.json"))
-        print(place.name, "looked into", flush=True)
+    look_into_all(plan, folder, (0, 1))
+    if not (folder / "speed.json").exists():
+        write_json(folder / "speed.json", measure_speed(plan))
     return {
         "surroundings": surroundings(),
         "plan": {
@@ -510,9 +524,12 @@ def gather(plan: Plan, folder: Path) -> dict[str, Any]:
             )
         },
         "runs": runs,
-        "looked_into": looked,
+        "looked_into": [
+            read_json(place / "looked.json")
+            for place in looked_into(plan, folder)
+        ],
         "speed_width": SPEED_WIDTH,
-        "speed": measure_speed(plan),
+        "speed": read_json(folder / "speed.json"),
     }
 
 
@@ -531,6 +548,7 @@ def main() -> None:
     if arguments.share:
         number, count = map(int, arguments.share.split("/"))
         train_all(plan, arguments.folder, (number, count))
+        look_into_all(plan, arguments.folder, (number, count))
     else:
         train_all(plan, arguments.folder, (0, 1))
         write_json(arguments.out, gather(plan, arguments.folder))

@@ -15,7 +15,7 @@ import argparse
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,15 +41,18 @@ from minitransformer.training import Trainer
 ROOT = Path(__file__).parents[1]
 KINDS = ("none", "dot", "additive")
 BUCKETS = ((1, 6), (7, 9), (10, 12), (13, 15), (16, 99))  # words of the source
+# The second joins two clauses like the first by "and" or "but": the same words
+# and constructions, twice as long.
+CLAUSES = ("transitive", "two_clauses")
 T_3 = 4.303  # Student's, 95 %, for the mean of three
 OPTIONS = TrainingOptions(
-    updates=800,
+    updates=480,
     batch_tokens=1_024,
-    learning_rate=4e-3,
-    warmup=80,
+    learning_rate=5e-3,
+    warmup=60,
     label_smoothing=0.0,
     average=0.98,
-    validate_every=200,
+    validate_every=160,
     precision="fp32",
 )
 WIDTH, HEADS, BATCH = 256, 8, 8
@@ -80,14 +83,19 @@ def count(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
+def alike(examples: Sequence[Example]) -> Iterator[list[int]]:
+    """Put sentences of like length together, a hundred at a time."""
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i].source))
+    for start in range(0, len(order), 100):
+        yield order[start : start + 100]
+
+
 def translate(
     model: RecurrentTranslator, examples: Sequence[Example]
 ) -> list[list[int]]:
-    """Translate greedily, sentences of like length together."""
-    order = sorted(range(len(examples)), key=lambda i: len(examples[i].source))
+    """Translate greedily."""
     found: list[list[int]] = [[] for _ in examples]
-    for start in range(0, len(order), 100):
-        rows = order[start : start + 100]
+    for rows in alike(examples):
         source = make_batch([examples[i] for i in rows]).source
         for i, ids in zip(rows, greedy_decode(model, source), strict=True):
             found[i] = ids
@@ -103,22 +111,29 @@ def alignment_errors(
     """Compare where the model looks with the true alignment.
 
     A word can be looked up in the row that predicts it, or in the row after,
-    which reads it.
+    which reads it. A third number is that of no model at all: the same place
+    in the other sentence.
     """
     found: dict[str, list[Any]] = {"predicting": [], "reading": []}
-    for pair, example in zip(pairs, examples, strict=True):
-        batch = make_batch([example])
-        weights = model.alignment(batch.source, batch.decoder_input)[0]
-        owners = (
-            tokenizer.word_ids(pair.source, words(pair.source)),
-            tokenizer.word_ids(pair.target, words(pair.target)),
-        )
-        for row, name in enumerate(found):
-            found[name].append(attention_links(weights[row:], *owners))
-    gold = [pair.alignment for pair in pairs]
+    same_place, gold = [], []
+    for rows in alike(examples):
+        batch = make_batch([examples[i] for i in rows])
+        maps = model.alignment(batch.source, batch.decoder_input)
+        for i, weights in zip(rows, maps, strict=True):
+            pair = pairs[i]
+            source, target = words(pair.source), words(pair.target)
+            owners = (
+                tokenizer.word_ids(pair.source, source),
+                tokenizer.word_ids(pair.target, target),
+            )
+            for row, name in enumerate(found):
+                found[name].append(attention_links(weights[row:], *owners))
+            S, T = len(source), len(target)
+            same_place.append({(t * S // T, t) for t in range(T)})
+            gold.append(pair.alignment)
     return {
         name: alignment_error(links, gold).value
-        for name, links in found.items()
+        for name, links in (*found.items(), ("same_place", same_place))
     }
 
 
@@ -134,7 +149,7 @@ def train(
     changes = {"updates": 4, "validate_every": 2} if small else {}
     options = TrainingOptions(**asdict(OPTIONS) | changes | {"seed": seed})
     torch.manual_seed(seed)
-    width = 16 if small else 128
+    width = 16 if small else 96
     config = config_for(kind, tokenizer.vocab_size, width)
     torch.manual_seed(seed)
     model = RecurrentTranslator(config)
@@ -147,25 +162,29 @@ def train(
     translations = [
         tokenizer.decode(ids) for ids in translate(best, examples["test"])
     ]
-    scores = []
-    for low, high in (*BUCKETS, (1, 99)):
-        rows = [
-            i
-            for i, pair in enumerate(pairs["test"])
-            if low <= len(words(pair.source)) <= high
-        ]
-        score = bleu(
+
+    def score(rows: Sequence[int]) -> dict[str, float]:
+        """Score some sentences of the test."""
+        found = bleu(
             [translations[i] for i in rows], [[references[i]] for i in rows]
         )
         right = sum(translations[i] == references[i] for i in rows)
-        scores.append(
-            {
-                "words": [low, high],
-                "sentences": len(rows),
-                "bleu": score.value,
-                "exact": right / len(rows),
-            }
-        )
+        return {
+            "sentences": len(rows),
+            "bleu": found.value,
+            "exact": right / len(rows),
+        }
+
+    lengths = [len(words(pair.source)) for pair in pairs["test"]]
+    by_length = []
+    for low, high in (*BUCKETS, (1, 99)):
+        rows = [i for i, length in enumerate(lengths) if low <= length <= high]
+        by_length.append({"words": [low, high], **score(rows)})
+    by_clauses = {}
+    for pattern in CLAUSES:
+        rows = [i for i, p in enumerate(pairs["test"]) if p.pattern == pattern]
+        mean = statistics.mean(lengths[i] for i in rows)
+        by_clauses[pattern] = {"mean_words": mean, **score(rows)}
     result = {
         "kind": kind,
         "seed": seed,
@@ -174,8 +193,9 @@ def train(
         "core_seconds": trainer.core_seconds,
         "history": trainer.history,
         "valid_loss": trainer.history[-1]["valid_loss"],
-        "scores": scores,
-        "signature": score.signature,
+        "scores": by_length,
+        "clauses": by_clauses,
+        "signature": bleu([""], [["a"]]).signature,
     }
     if kind != "none":
         result["alignment_error"] = alignment_errors(
@@ -186,7 +206,7 @@ def train(
 
 def tell_stories(small: bool) -> dict[str, Any]:
     """Make the corpus and turn it into ids."""
-    sizes = (300, 40, 120, 0) if small else (60_000, 1_000, 2_000, 0)
+    sizes = (300, 30, 60, 0) if small else (60_000, 1_000, 2_000, 0)
     pairs = splits(*sizes)
     lines = [
         line for pair in pairs["train"] for line in (pair.source, pair.target)
@@ -205,6 +225,12 @@ def interval(values: Sequence[float]) -> dict[str, float]:
     spread = statistics.stdev(values) if len(values) > 1 else math.nan
     half = T_3 * spread / math.sqrt(len(values))
     return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def kept(run: dict[str, Any]) -> float:
+    """Return the BLEU of two clauses over that of one."""
+    one, two = (run["clauses"][pattern]["bleu"] for pattern in CLAUSES)
+    return two / one if one else 0.0
 
 
 def bottleneck(folder: Path, small: bool) -> dict[str, Any]:
@@ -232,6 +258,13 @@ def bottleneck(folder: Path, small: bool) -> dict[str, Any]:
                 interval([run["scores"][i]["bleu"] for run in mine])
                 for i in range(len(lengths))
             ],
+            "clauses": {
+                pattern: interval(
+                    [run["clauses"][pattern]["bleu"] for run in mine]
+                )
+                for pattern in CLAUSES
+            },
+            "kept": interval([kept(run) for run in mine]),
         }
     gains = {
         kind: [
@@ -252,6 +285,13 @@ def bottleneck(folder: Path, small: bool) -> dict[str, Any]:
     return {
         "words": lengths,
         "sentences": [score["sentences"] for score in runs[0]["scores"]],
+        "clauses": {
+            pattern: {
+                name: runs[0]["clauses"][pattern][name]
+                for name in ("mean_words", "sentences")
+            }
+            for pattern in CLAUSES
+        },
         "options": asdict(OPTIONS),
         "kinds": table,
         "gain": gains,

@@ -111,8 +111,8 @@ def to_additive(mask: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         dtype: Of the scores.
 
     Returns:
-        The same shape: 0 where a key may be attended to, minus infinity
-        where not.
+        The same shape, with 0 where a key may be attended to and minus
+        infinity where not.
 
     Raises:
         UserError: If the mask is not boolean.

@@ -141,3 +141,50 @@ def test_scaling_is_measured_and_fitted(tmp_path):
     assert result["width"]["fitted"] == pytest.approx(
         [row[0] for row in result["width"]["microseconds"]]
     )  # three terms go through three points
+
+
+def test_recurrent_translators_are_compared(tmp_path):
+    folder = tmp_path / "runs"
+    arguments = ["--small", "--rounds", "1", "--folder", str(folder)]
+    result, printed = measured(tmp_path, "recurrent.py", *arguments)
+    found = result["bottleneck"]
+    assert printed.count("update 4 of 4") == 9
+    assert found["kinds"].keys() == {"none", "dot", "additive"}
+    sizes = [kind["parameters"] for kind in found["kinds"].values()]
+    assert found["kinds"]["additive"]["parameters"] == min(sizes)
+    assert max(sizes) < 1.1 * min(sizes)
+    *parts, total = found["sentences"]
+    assert sum(parts) == total == 60
+    assert len(found["gain"]["dot"]) == len(found["words"]) == len(parts) + 1
+    for name in ("processor", "wall_1", "wall_2"):
+        for kind in ("forward", "both"):
+            ratios = result["speed"][name][kind]["gru_over_attention"]
+            assert all(map(is_a_ratio, ratios))
+    at_two, *_, far = result["reach"]["gru"]
+    assert max(far) < 1e-3 * min(at_two)
+    assert min(result["reach"]["attention"][-1]) > max(far)
+    # What is finished is not done again.
+    again, printed = measured(tmp_path, "recurrent.py", *arguments)
+    assert "update" not in printed
+    assert again == result | {"surroundings": again["surroundings"]}
+
+
+def test_numbers_of_heads_are_compared_and_looked_into(tmp_path):
+    arguments = ["--small", "--folder", str(tmp_path / "runs")]
+    result, printed = measured(tmp_path, "heads.py", *arguments)
+    assert printed.count("valid_loss") == len(result["runs"]) == 4
+    sizes = {(run["width"], run["parameters"]) for run in result["runs"]}
+    assert len(sizes) == 2  # the number of heads changes nothing
+    for case in result["speed"]:
+        assert all(map(is_a_ratio, case["times_as_long_as_one"].values()))
+    (looked,) = result["looked_into"]
+    assert len(looked["heads"]) == 3 * 8
+    assert looked["pruned"][0]["loss"] == pytest.approx(looked["loss"])
+    for head in looked["heads"]:
+        assert head["loss_without"] != looked["loss"]
+        assert 0 < head["looks"]["first"] < 1
+    assert set(looked["distance"]) == set(looked["distance_untrained"])
+    # What is finished is not done again.
+    again, printed = measured(tmp_path, "heads.py", *arguments)
+    assert printed == ""
+    assert again == result | {"surroundings": again["surroundings"]}

@@ -142,6 +142,17 @@ def scenario(make_model, translator, tmp_path):
     from minitransformer.training import translation_loss
 
     model = make_model()
+    older = [
+        mt.RecurrentTranslator(
+            mt.RecurrentConfig(
+                source_vocab_size=23,
+                target_vocab_size=29,
+                d_model=14,
+                attention=kind,
+            )
+        )
+        for kind in ("additive", "general")
+    ]
     source = torch.randint(4, 23, (2, 7))  # (B, S)
     target = torch.randint(4, 29, (2, 5))  # (B, T)
     query, key = torch.randn(2, 5, 13), torch.randn(2, 7, 13)
@@ -154,6 +165,9 @@ def scenario(make_model, translator, tmp_path):
         mt.scaled_dot_product_attention(query, key, key[..., :3])
         mt.SelfAttention(13, d_k=3, d_v=2)(query)
         model(source, target)
+        for recurrent in older:
+            recurrent(source, target)
+            greedy_decode(recurrent, source, max_len=3)
         greedy_decode(model, source, max_len=3)
         beam_search(model, source, beam_size=3, max_len=4)
         with mt.recorded_attention(model):  # each step by the model itself

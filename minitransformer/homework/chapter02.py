@@ -24,7 +24,10 @@ def check_zero_query(answer: Any) -> None:
     output = numbers(answer)
     values = torch.tensor([[1.0, 2, 3], [2, 8, 0], [2, 6, 3]])
     if output.shape != (3,):
-        raise Wrong("an output is as wide as a value: three numbers.")
+        raise Wrong(
+            "an output is as wide as a value: three numbers in a row, and not"
+            f" a shape of {tuple(output.shape)}."
+        )
     if is_near(output, values.mean(dim=0), 0.02):
         return
     mistakes = [
@@ -63,7 +66,8 @@ def check_softmax(answer: Any) -> None:
     trials = [
         ([1000.0, 1001.0], "(1000, 1001) must get the weights of (0, 1)."),
         ([-1001.0, -1000.0], "(-1001, -1000) must get those of (0, 1)."),
-        ([-1000.0, 0.0, 1000.0], "(-1000, 0, 1000) must get 0, 0 and 1."),
+        ([1001.0, 1000.0], "(1001, 1000) must get the weights of (1, 0)."),
+        ([-1000.0, 1000.0, 0.0], "(-1000, 1000, 0) must get 0, 1 and 0."),
     ]
     for scores, words in trials:
         weights = run_softmax(answer, scores)
@@ -238,17 +242,25 @@ def explain_attention(
     raw = dots.softmax(-1) @ value
     by_width = (dots / d_k).softmax(-1) @ value
     by_value = (dots / math.sqrt(d_v)).softmax(-1) @ value
+    by_count = (dots / math.sqrt(key.shape[1])).softmax(-1) @ value
+    by_more = (dots * math.sqrt(d_k)).softmax(-1) @ value
     mistakes = [
         (raw, "the divisor is missing."),
         (by_width, "divide by the *root* of the width."),
         (by_value, "the root of the values' width; the keys' is right."),
+        (by_count, "the root of the number of keys; their width is right."),
+        (by_more, "multiplied by the root; divide by it."),
         (right.softmax(-2) @ value, "the softmax runs over the queries."),
         (right.softmax(0) @ value, "the softmax runs over the batch."),
         (raw / math.sqrt(d_k), "divide before the softmax, not after it."),
         (right @ value, "the softmax is missing."),
         ((right @ value).softmax(-1), "the values are inside the softmax."),
     ]
-    explain(output, mistakes, "do the rows of weights add up to one?")
+    otherwise = (
+        "the shape is right, the weights are not those of equation (2.1). Do"
+        " their rows add up to one? What are scores divided by?"
+    )
+    explain(output, mistakes, otherwise)
 
 
 def letter(*facts: bool) -> str:

@@ -152,70 +152,6 @@ def _check_scale(factors: Tensor, p: float) -> None:
 
 
 @exercise("4.3")
-def check_window(answer: Any) -> None:
-    """Compare with a band of the wanted width below the diagonal."""
-    for size, width in ((7, 3), (5, 1), (4, 9)):
-        found = call(answer, size, width)
-        _refuse_numbers(found)
-        mask = numbers(found, (size, size))
-        right = _band(size, width)
-        if not is_near(mask, right):
-            explain(
-                mask,
-                [
-                    (
-                        ~right,
-                        "this is the mask the wrong way up: True means"
-                        " may attend.",
-                    ),
-                    (
-                        right.T,
-                        "the queries look ahead. Queries are rows, keys"
-                        " are columns.",
-                    ),
-                    (
-                        right | right.T,
-                        "the window reaches into the future, too.",
-                    ),
-                    (
-                        causal_mask(size),
-                        "this is causal, but nothing ends on"
-                        " the left: too old keys must be hidden.",
-                    ),
-                    (
-                        _band(size, width + 1),
-                        "the window is one key too wide:"
-                        " the query's own key counts.",
-                    ),
-                    (
-                        _band(size, width - 1),
-                        "the window is one key too"
-                        " narrow: there should be `width` keys in a full row.",
-                    ),
-                ],
-                f"for size {size} and width {width} the last row should see"
-                f" {min(size, width)} keys, its own and those before it.",
-            )
-
-
-def _band(size: int, width: int) -> Tensor:
-    """Let each position see its own key and those before, ``width`` keys."""
-    return causal_mask(size) & ~causal_mask(size).tril(-width)
-
-
-def _refuse_numbers(mask: Any) -> None:
-    """Raise `Wrong` if a tensor is not boolean."""
-    if isinstance(mask, Tensor) and mask.dtype != torch.bool:
-        raise Wrong(
-            f"the mask is {mask.dtype}. Ours are torch.bool, such as a"
-            " comparison gives."
-        )
-
-
-# 4.4 ---
-
-
-@exercise("4.4")
 def check_from_torch(answer: Any) -> None:
     """Try random masks, in which every mistake shows."""
     B, T = 3, 6
@@ -258,7 +194,16 @@ def check_from_torch(answer: Any) -> None:
     )
 
 
-# 4.5 ---
+def _refuse_numbers(mask: Any) -> None:
+    """Raise `Wrong` if a tensor is not boolean."""
+    if isinstance(mask, Tensor) and mask.dtype != torch.bool:
+        raise Wrong(
+            f"the mask is {mask.dtype}. Ours are torch.bool, such as a"
+            " comparison gives."
+        )
+
+
+# 4.4 ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +291,7 @@ def _plants() -> list[_Plant]:
     ]
 
 
-@exercise("4.5")
+@exercise("4.4")
 def check_detector(answer: Any) -> None:
     """Plant leaks, and see whether they are found and named."""
     x = torch.randn(2, 6, 3, dtype=torch.float64)
@@ -455,7 +400,7 @@ def _who_needs_padding() -> str:
             query, keys = attention(memory)
             output, _ = scaled_dot_product_attention(query, keys, keys)
             outputs.append(output[real] if name == "encoder" else output)
-        if not is_near(*outputs):
+        if not is_near(outputs[0], outputs[1]):
             needs.add(name)
     choices = {
         "A": {"encoder"},

@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -204,19 +205,24 @@ def numbers(answer: Any, shape: Sequence[int] | None = None) -> Tensor:
 
     Args:
         answer: A number, nested lists, an array or a tensor.
-        shape: What it must have; any if not given.
+        shape: What it must have, ``()`` for a single number; any if not
+            given.
 
     Raises:
         Wrong: If it holds anything but numbers, or has another shape.
     """
     refuse_stub(answer)
     try:
+        if not isinstance(answer, Tensor):  # fractions too: numpy reads them
+            answer = np.asarray(answer, dtype=float)
         found = torch.as_tensor(answer).detach().to(torch.float64)
     except (TypeError, ValueError, RuntimeError):
         raise Wrong(
             f"numbers are wanted, and this is {type(answer).__name__} that"
-            " torch.as_tensor() can't read."
+            " holds something else, or rows of unequal length."
         ) from None
+    if shape == () and found.numel() == 1:
+        found = found.reshape(())  # [3.5] is as good as 3.5
     if shape is not None and found.shape != tuple(shape):
         raise Wrong(
             f"the shape is {tuple(found.shape)}, and should be"

@@ -241,7 +241,7 @@ def test_a_number_of_layers_is_right(answer):
         (lambda n, k: math.ceil(math.log(n, k)), "a power of k"),
         (lambda n, k: int(math.log(n, k) + 1e-9), "Round up"),
         (lambda n, k: by_growing(n, k) + 3, "too many"),
-        (lambda n, k: [n], "should be ()"),
+        (lambda n, k: [n, k], "the shape is (2,)"),
     ],
 )
 def test_a_wrong_number_of_layers_is_explained(answer, phrase):

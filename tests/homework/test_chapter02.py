@@ -151,7 +151,7 @@ def test_any_softmax_that_survives_is_right(answer):
                 if 0.0 in s
                 else minus_the_largest(s)
             ),
-            "(-1000, 0, 1000)",
+            "(-1000, 1000, 0)",
         ),
         (
             lambda s: (
@@ -201,7 +201,6 @@ def test_the_divisor_brings_the_variance_to_one(answer):
         (48, "far too small"),
         (1 / math.sqrt(48 / 9), "Asked for is a divisor"),
         (7, "one number's variance"),
-        ([2.31], "the shape is (1,)"),
     ],
 )
 def test_a_wrong_divisor_is_explained(answer, phrase):
@@ -228,7 +227,6 @@ def test_the_exponent_counts_for_both_factors(answer):
         (0.5, "5.1e+02 times"),
         (1e9, "inf times"),
         (64**-0.25, "times what they should be"),
-        ([-0.25], "the shape is (1,)"),
     ],
 )
 def test_a_wrong_exponent_is_explained(answer, phrase):

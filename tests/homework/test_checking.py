@@ -1,5 +1,7 @@
 """The judge: right, wrong, untouched, and whatever else learners hand in."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -78,6 +80,22 @@ def test_what_is_wrong_is_said(lesson, answer, words):
 def test_numbers_may_come_in_any_form(lesson, convert):
     assert check("99.1", lambda x: convert(2 * x))
     assert check("99.1", lambda x: 2 * np.asarray(x))
+
+
+@pytest.mark.parametrize(
+    "answer", [0.5, "1/2", [0.5], torch.tensor([0.5]), Fraction(1, 2)]
+)
+def test_a_single_number_may_come_in_any_form_but_text(answer):
+    if isinstance(answer, str):
+        with pytest.raises(checking.Wrong, match="this is str"):
+            checking.numbers(answer, ())
+    else:
+        assert checking.numbers(answer, ()) == 0.5
+
+
+def test_rows_of_unequal_length_are_no_table():
+    with pytest.raises(checking.Wrong, match="unequal length"):
+        checking.numbers([[1, 2], [3]])
 
 
 def test_an_answer_is_tried_on_other_numbers_with_another_seed(lesson):
