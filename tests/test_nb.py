@@ -113,6 +113,17 @@ def test_the_time_to_read_leaves_out_what_is_folded():
     assert minutes(prose, code) == 20
 
 
+def test_a_caption_is_shown_where_the_book_is_not():
+    figure = {"figure": {"caption": "Rows sum to one."}}
+    cell = nbformat.v4.new_code_cell("plot()", metadata={"mystnb": figure})
+    same, caption = nb.with_caption(cell)
+    assert same is cell
+    assert caption.source == "**Figure.** Rows sum to one."
+    assert caption.metadata.tags == ["remove-cell"]  # the book has it already
+    plain = nbformat.v4.new_code_cell("plot()")
+    assert nb.with_caption(plain) == [plain]
+
+
 def test_in_step(made, capsys):
     assert nb.check() == 0
     assert capsys.readouterr().out.endswith("in step\n")

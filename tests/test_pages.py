@@ -199,6 +199,13 @@ def test_a_chapter_folds_its_set_up_and_its_solutions(name):
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
+def test_a_caption_is_shown_once(name):
+    figures = article(name).find_all("figcaption")
+    assert len(figures) >= 3
+    assert article(name).find_all("strong", string="Figure.") == []
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
 def test_boxes_are_boxes(name):
     boxes = article(name).find_all("blockquote", class_=re.compile("^box"))
     kinds = {kind for box in boxes for kind in box["class"]}

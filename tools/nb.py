@@ -118,16 +118,16 @@ def prepared(chapter: Path) -> Any:
 
     A link to Colab and what the chapter takes stand under the title; the
     set-up cell stands before the first code cell; solutions (tag
-    ``hide-cell``) are folded in Colab too.
+    ``hide-cell``) are folded in Colab too, and captions are shown there.
     """
     notebook = jupytext.read(chapter)
     title, _, rest = notebook.cells[0].source.partition("\n")
     if notebook.cells[0].cell_type != "markdown" or title[:2] != "# ":
         raise SystemExit(f"{chapter.name}: the first line must be its title")
     link = f"[Open this chapter in Colab]({colab_link(chapter.stem)})"
-    notebook.cells[0].source = (
-        f"{title}\n\n{link}\n\n{effort(notebook)}\n{rest}".rstrip()
-    )
+    notebook.cells[
+        0
+    ].source = f"{title}\n\n{link}\n\n{effort(notebook)}\n{rest}".rstrip()
     kinds = [cell.cell_type for cell in notebook.cells]
     setup = nbformat.v4.new_code_cell(
         SETUP.format(url=address(), version=version()),
@@ -151,7 +151,24 @@ def prepared(chapter: Path) -> Any:
             prompts.setdefault("code_prompt_hide", f"Hide: {lead}")
             cell.metadata["cellView"] = "form"
             cell.metadata["jupyter"] = {"source_hidden": True}
+    notebook.cells = [
+        part for cell in notebook.cells for part in with_caption(cell)
+    ]
     return normalised(notebook)
+
+
+def with_caption(cell: Any) -> list[Any]:
+    """Put a figure's caption under its cell, for Colab and GitHub.
+
+    They show no metadata. The book does, and leaves this cell out.
+    """
+    caption = cell.metadata.get("mystnb", {}).get("figure", {}).get("caption")
+    if not caption:
+        return [cell]
+    below = nbformat.v4.new_markdown_cell(
+        f"**Figure.** {caption}", metadata={"tags": ["remove-cell"]}
+    )
+    return [cell, below]
 
 
 def effort(notebook: Any) -> str:
