@@ -61,7 +61,8 @@ class Plan:
 
     widths: tuple[int, ...] = (64, 128)
     heads: tuple[int, ...] = (1, 2, 4, 8, 16)
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1, 2, 3)
+    looked_into: int = 3  # seeds
     layers: int = 2
     updates: int = 500
     warmup: int = 100
@@ -483,7 +484,7 @@ def looked_into(plan: Plan, folder: Path) -> list[Path]:
     width = plan.widths[-1]
     return [
         folder / f"width{width}-heads{LOOKED_INTO}-seed{seed}"
-        for seed in plan.seeds
+        for seed in plan.seeds[: plan.looked_into]
     ]
 
 

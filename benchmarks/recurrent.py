@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,20 @@ OPTIONS = TrainingOptions(
 )
 WIDTH, HEADS, BATCH = 256, 8, 8
 LENGTHS = [16, 32, 64, 128, 256, 512, 1_024]
+CLOCKS: dict[str, tuple[int, Callable[[], float]]] = {
+    "processor": (1, time.process_time),
+    "wall_1": (1, time.perf_counter),
+    "wall_2": (2, time.perf_counter),  # means little on a busy machine
+}
 REACHES = [2, 4, 8, 16, 32, 64, 128, 256]
+
+
+def once(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Measure, unless the result is there from an earlier run."""
+    if not path.exists():
+        write_json(path, measure())
+    found: dict[str, Any] = read_json(path)
+    return found
 
 
 # How BLEU falls with the length ---
@@ -240,61 +254,60 @@ def bottleneck(folder: Path, small: bool) -> dict[str, Any]:
     for seed in range(3):  # seed by seed, so that half of it is of use
         for kind in KINDS:
             place = folder / f"{kind}-{seed}"
-            done = place / "result.json"
-            if not done.exists():
+            if not (place / "result.json").exists():
                 stories = stories or tell_stories(small)
-                write_json(done, train(kind, seed, stories, place, small))
-            runs.append(read_json(done))
+            work = partial(train, kind, seed, stories, place, small)
+            runs.append(once(place / "result.json", work))
             total = runs[-1]["scores"][-1]
             print(kind, seed, total, flush=True)
-    lengths = [score["words"] for score in runs[0]["scores"]]
-    table: dict[str, Any] = {}
-    for kind in KINDS:
-        mine = [run for run in runs if run["kind"] == kind]
-        table[kind] = {
+    first = runs[0]
+    groups = range(len(first["scores"]))
+    by_kind = {
+        kind: [run for run in runs if run["kind"] == kind] for kind in KINDS
+    }
+    kinds = {
+        kind: {
             "parameters": mine[0]["parameters"],
             "valid_loss": interval([run["valid_loss"] for run in mine]),
             "bleu": [
                 interval([run["scores"][i]["bleu"] for run in mine])
-                for i in range(len(lengths))
+                for i in groups
             ],
             "clauses": {
-                pattern: interval(
-                    [run["clauses"][pattern]["bleu"] for run in mine]
-                )
-                for pattern in CLAUSES
+                name: interval([run["clauses"][name]["bleu"] for run in mine])
+                for name in CLAUSES
             },
             "kept": interval([kept(run) for run in mine]),
         }
-    gains = {
+        for kind, mine in by_kind.items()
+    }
+    gain = {  # over no attention, within each seed
         kind: [
             interval(
                 [
-                    with_it["scores"][i]["bleu"] - without["scores"][i]["bleu"]
-                    for with_it in runs
-                    for without in runs
-                    if with_it["kind"] == kind
-                    and without["kind"] == "none"
-                    and with_it["seed"] == without["seed"]
+                    run["scores"][i]["bleu"] - none["scores"][i]["bleu"]
+                    for run, none in zip(
+                        by_kind[kind], by_kind["none"], strict=True
+                    )
                 ]
             )
-            for i in range(len(lengths))
+            for i in groups
         ]
         for kind in KINDS[1:]
     }
     return {
-        "words": lengths,
-        "sentences": [score["sentences"] for score in runs[0]["scores"]],
+        "words": [score["words"] for score in first["scores"]],
+        "sentences": [score["sentences"] for score in first["scores"]],
         "clauses": {
-            pattern: {
-                name: runs[0]["clauses"][pattern][name]
-                for name in ("mean_words", "sentences")
+            name: {
+                "mean_words": score["mean_words"],
+                "sentences": score["sentences"],
             }
-            for pattern in CLAUSES
+            for name, score in first["clauses"].items()
         },
         "options": asdict(OPTIONS),
-        "kinds": table,
-        "gain": gains,
+        "kinds": kinds,
+        "gain": gain,
         "runs": runs,
     }
 
@@ -316,9 +329,13 @@ def passes(layer: Callable[[Tensor], Tensor], x: Tensor) -> dict[str, Any]:
 
 
 def layer_times(
-    rounds: int, lengths: Sequence[int], clock: Callable[[], float]
+    threads: int,
+    clock: Callable[[], float],
+    rounds: int,
+    lengths: Sequence[int],
 ) -> dict[str, Any]:
     """Time one layer of each kind, in turn."""
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
     gru = nn.GRU(WIDTH, WIDTH, batch_first=True)
     attention = MultiHeadAttention(WIDTH, HEADS)
@@ -347,24 +364,6 @@ def layer_times(
             )
         print(
             length, *(row["gru_over_attention"][-1] for row in found.values())
-        )
-    return found
-
-
-def speed(rounds: int, small: bool) -> dict[str, Any]:
-    """Time by processor time, and by the clock with one and two threads."""
-    lengths = LENGTHS[:2] if small else LENGTHS
-    found: dict[str, Any] = {
-        "width": WIDTH,
-        "heads": HEADS,
-        "batch": BATCH,
-        "lengths": lengths,
-        "processor": layer_times(rounds, lengths, time.process_time),
-    }
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        found[f"wall_{threads}"] = layer_times(
-            rounds, lengths, time.perf_counter
         )
     torch.set_num_threads(1)
     return found
@@ -416,18 +415,24 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     folder, small = arguments.folder, arguments.small
-    parts: dict[str, Callable[[], dict[str, Any]]] = {
-        "bottleneck": lambda: bottleneck(folder, small),
-        "reach": lambda: reaches(2 if small else 10),
-        "speed": lambda: speed(arguments.rounds, small),
+    lengths = LENGTHS[:2] if small else LENGTHS
+    result: dict[str, Any] = {
+        "surroundings": surroundings(),
+        "bottleneck": bottleneck(folder, small),
+        "reach": once(
+            folder / "reach.json", lambda: reaches(2 if small else 10)
+        ),
+        "speed": {
+            "width": WIDTH,
+            "heads": HEADS,
+            "batch": BATCH,
+            "lengths": lengths,
+        },
     }
-    result: dict[str, Any] = {"surroundings": surroundings()}
-    for name, measure in parts.items():
-        kept = folder / f"{name}.json"
-        if not kept.exists():
-            write_json(kept, measure())
-        result[name] = read_json(kept)
-    write_json(arguments.out, result)
+    for name, (threads, clock) in CLOCKS.items():
+        work = partial(layer_times, threads, clock, arguments.rounds, lengths)
+        result["speed"][name] = once(folder / f"{name}.json", work)
+        write_json(arguments.out, result)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from torch import Tensor
 from minitransformer.config import TransformerConfig
 from minitransformer.errors import UserError
 from minitransformer.files import atomic_write, read_json, write_json
-from minitransformer.model import Transformer
+from minitransformer.recurrent import RecurrentConfig, TranslationModel
 from minitransformer.text import Tokenizer
 
 FORMAT = 1  # raise it whenever an old file would be misread
@@ -140,7 +140,7 @@ def save_config(
 
 def save_weights(
     folder: Path,
-    config: TransformerConfig,
+    config: TransformerConfig | RecurrentConfig,
     weights: Mapping[str, Tensor],
     facts: Mapping[str, Any],
 ) -> None:
@@ -217,7 +217,7 @@ def load_config(
     return config, tokenizers[0], tokenizers[-1], about
 
 
-def load_weights(folder: Path, model: Transformer) -> dict[str, Any]:
+def load_weights(folder: Path, model: TranslationModel) -> dict[str, Any]:
     """Read a model's weights into ``model``.
 
     Returns:

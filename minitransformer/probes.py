@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from minitransformer.config import PAD_ID
 from minitransformer.errors import UserError
-from minitransformer.model import Transformer
+from minitransformer.recurrent import TranslationModel
 
 NUM_MIXTURES = 8
 
@@ -62,7 +62,7 @@ def future_leak(function: Callable[[Tensor], Tensor], x: Tensor) -> float:
 
 
 def decoder_future_leak(
-    model: Transformer, source: Tensor, target: Tensor
+    model: TranslationModel, source: Tensor, target: Tensor
 ) -> float:
     """Measure how strongly any logit depends on a target token to its right.
 
@@ -101,7 +101,9 @@ def decoder_future_leak(
 
 
 @torch.no_grad()
-def padding_gap(model: Transformer, source: Tensor, target: Tensor) -> float:
+def padding_gap(
+    model: TranslationModel, source: Tensor, target: Tensor
+) -> float:
     """Measure what padding changes: each pair alone against the same batch.
 
     Args:
@@ -135,7 +137,7 @@ def padding_gap(model: Transformer, source: Tensor, target: Tensor) -> float:
 
 @torch.no_grad()
 def batch_order_gap(
-    model: Transformer, source: Tensor, target: Tensor
+    model: TranslationModel, source: Tensor, target: Tensor
 ) -> float:
     """Measure whether a sentence's logits depend on its place in the batch.
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -493,9 +492,8 @@ class Trainer:
                 name: self.workers.whole(tensor)
                 for name, tensor in self.averaged.state_dict().items()
             }
-            config: Any = self.averaged.config
             if self.workers.leads:
-                save_weights(folder, config, weights, facts)
+                save_weights(folder, self.averaged.config, weights, facts)
         self.save(folder / "last.safetensors")
 
 

@@ -23,6 +23,7 @@ from minitransformer.homework.checking import (
 from minitransformer.masks import causal_mask
 
 PUPILS = 4  # names, and things, of the small classroom
+TOKENS = 7  # of the sequences that are permuted
 
 
 @exercise("3.1")
@@ -95,13 +96,12 @@ def _explain_count(
 @exercise("3.2")
 def check_cross_attention(answer: Any) -> None:
     """Try equal lengths, where every mix-up runs, then different ones."""
-    for T, S in ((4, 4), (3, 5)):
+    for T, S, d_k in ((4, 4, 4), (3, 5, 4), (3, 5, 7)):
         x, memory = torch.randn(2, T, 6), torch.randn(2, S, 6)
-        w_q, w_k, w_v = torch.randn(6, 4), torch.randn(6, 4), torch.randn(6, 3)
+        w_q, w_k = torch.randn(2, 6, d_k)
+        w_v = torch.randn(6, 3)
         found = call(answer, x, memory, w_q, w_k, w_v)
-        if isinstance(found, tuple):
-            raise Wrong("return the output alone, without the weights.")
-        found = numbers(found)
+        found = numbers(found[0] if isinstance(found, tuple) else found)
         right, _ = scaled_dot_product_attention(
             x @ w_q, memory @ w_k, memory @ w_v
         )
@@ -151,6 +151,17 @@ def _explain_cross(
                 "the keys come from x, the values from the memory. A key and"
                 " its value belong to the same token.",
             ),
+            (
+                attend(memory, x, memory),
+                "the queries come from the memory, the keys from x. The side"
+                " that needs an output for each of its tokens must ask.",
+            ),
+            (
+                attend(memory, memory, x),
+                "queries and keys come from the memory, and only the values"
+                " from x. A key and its value belong to the same token, and x"
+                " must ask.",
+            ),
         ]
     dots = (x @ w_q) @ (memory @ w_k).mT
     v = memory @ w_v
@@ -170,26 +181,42 @@ def _explain_cross(
             " the keys, must add up to one.",
         ),
         (dots / w_k.shape[-1] ** 0.5 @ v, "the softmax is missing."),
+        (
+            scaled_dot_product_attention(x @ w_k, memory @ w_q, v)[0],
+            "w_q and w_k have changed places: w_q makes the queries.",
+        ),
+        (
+            (dots / 2).softmax(-1) @ v,  # the root of 4, the width before
+            "the divisor is a fixed number. It must go with the keys' width:"
+            " read that from a shape.",
+        ),
     ]
     right = (*x.shape[:2], w_v.shape[-1])
-    explain(
-        found,
-        mistakes,
+    shapes = (
         f"for x of {tuple(x.shape)}, a memory of {tuple(memory.shape)} and"
-        f" values of width {w_v.shape[-1]} the output has shape"
-        f" {tuple(found.shape)}; it should have {right}, with a sum of values"
-        " for each target token.",
+        f" values of width {w_v.shape[-1]} the output"
     )
+    if tuple(found.shape) == right:
+        otherwise = (
+            f"{shapes} has the right shape, but the numbers are not right."
+            " Which of x and memory does each of the three matrices get?"
+        )
+    else:
+        otherwise = (
+            f"{shapes} has shape {tuple(found.shape)}; it should have"
+            f" {right}, with a sum of values for each target token."
+        )
+    explain(found, mistakes, otherwise)
 
 
 @exercise("3.3")
 def check_sees_order(answer: Any) -> None:
     """Show layers that see order and layers that don't; each is a trap."""
-    x = torch.randn(2, 7, 6)
-    attention = SelfAttention(6, 6)
-    places = torch.randn(7, 6)
+    short = torch.randn(2, TOKENS, 6)
+    attention, wide = SelfAttention(6, 6), SelfAttention(16, 16)
+    positions = torch.randn(TOKENS, 6)
 
-    def says(layer: Callable[[Tensor], Tensor]) -> bool:
+    def says(layer: Callable[[Tensor], Tensor], x: Tensor = short) -> bool:
         with torch.no_grad():
             found = call(answer, layer, x)
         if isinstance(found, Tensor) and found.numel() == 1:
@@ -210,22 +237,27 @@ def check_sees_order(answer: Any) -> None:
         found: Tensor = attention(x, causal_mask(x.shape[1]))
         return found
 
-    def placed(x: Tensor) -> Tensor:
-        found: Tensor = attention(x + places)
+    def numbered(x: Tensor) -> Tensor:
+        found: Tensor = attention(x + positions)
         return found
 
     def symmetric(x: Tensor) -> Tensor:
         return x.roll(1, dims=1) + x.roll(-1, dims=1)
 
-    def last_is_special(x: Tensor) -> Tensor:
-        return torch.cat([x[:, :-1], 3 * x[:, -1:]], dim=1)
+    def shifted(x: Tensor) -> Tensor:
+        return x.roll(1, dims=1)
+
+    def special(position: int) -> Callable[[Tensor], Tensor]:
+        factor = torch.ones(TOKENS, 1)
+        factor[position] = 3.0
+        return lambda x: x * factor
 
     def large(x: Tensor) -> Tensor:
-        found: Tensor = 1e4 * attention(x)
+        found: Tensor = 1e4 * wide(x)
         return found
 
     def small(x: Tensor) -> Tensor:
-        return 1e-4 * placed(x)
+        return 1e-4 * numbered(x)
 
     if says(double):
         raise Wrong(
@@ -239,12 +271,14 @@ def check_sees_order(answer: Any) -> None:
             " your test says it does. You permute the numbers within a token;"
             " the tokens stand along dimension 1."
         )
-    if not (says(causal) or says(placed)):
+    if not (says(causal) or says(numbered)):
         raise Wrong(
             "a causal layer sees order, and your test does not notice. Is it"
             " the dimension of the tokens that you permute?"
         )
-    if says(attention) or says(large):
+    # Many numbers, some near zero, where a relative tolerance finds rounding.
+    draws = torch.randn(3, 8, 12, 16)
+    if any(says(layer, x) for x in draws for layer in (wide, large)):
         raise Wrong(
             "your test takes rounding for order: another order of summing"
             " changes the last digits. Compare with a tolerance, and let it"
@@ -258,13 +292,27 @@ def check_sees_order(answer: Any) -> None:
     for layer, words in (
         (symmetric, "adds up the two neighbours of each token"),
         (causal, "has a causal mask"),
-        (last_is_special, "treats only the last token differently"),
-        (placed, "adds something different at each place"),
+        (special(TOKENS - 1), "treats only the last token differently"),
+        (numbered, "adds something different at each position"),
     ):
         if not says(layer):
             raise Wrong(
                 f"a layer that {words} sees order, and your test does not"
                 " notice. One permutation is not enough: draw some at random."
+            )
+    if not says(shifted):
+        raise Wrong(
+            "a layer that hands each token's output to the next position sees"
+            " order, and your test does not notice. Compare position by"
+            " position, and not only what occurs somewhere; and a rotation"
+            " alone is not enough."
+        )
+    for trial in range(6 * TOKENS):  # too many to be lucky with all
+        if not says(special(trial % TOKENS)):
+            raise Wrong(
+                "a layer that treats only one position differently sees order,"
+                " and your test does not always notice: some permutations"
+                " leave that position alone. Try more of them."
             )
 
 
@@ -298,7 +346,7 @@ def check_classroom(answer: Any) -> None:
     output, weights = scaled_dot_product_attention(x @ w_q, x @ w_k, x @ w_v)
     right = one[held.gather(1, asked)]
     reached = (output * right).sum(-1)
-    if reached.min() < 0.95 or (output - right).abs().max() > 0.5:
+    if (output - right).abs().max() > 0.05:
         _explain_classroom(weights, output, asked, held, reached)
 
 
@@ -332,11 +380,13 @@ def _explain_classroom(
         favourite = output.argmax(dim=-1)
         got = (favourite == held.gather(1, asked)).double().mean()
         if got > 0.9:
+            ones = torch.nn.functional.one_hot(held.gather(1, asked), PUPILS)
+            stray = (output - ones * output).abs().max()
             raise Wrong(
                 "the right thing, but not clearly enough, or too strongly:"
-                f" the right number is {reached.min():.2f} to"
-                f" {reached.max():.2f}, and should be at least 0.95,"
-                " with the others near 0."
+                f" the number that should be 1 is {reached.min():.3f} to"
+                f" {reached.max():.3f}, another one up to {stray:.3f}. Each"
+                " must be right to 0.05."
             )
         raise Wrong(
             "each pupil looks at the right one, and gets the wrong answer:"

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from minitransformer.attention import (
     SelfAttention,
@@ -33,18 +34,25 @@ Part = tuple[str, Callable[[Tensor], Tensor]]
 @exercise("4.1")
 def check_row(answer: Any) -> None:
     """Compare with the causal weights of the third of four words."""
+    found = numbers(answer)
+    if found.shape == (3,):
+        raise Wrong("a row has a weight for every key. What is the fourth?")
     found = numbers(answer, (4,))
     scores = torch.tensor([2.0, 6.0, 8.0, 4.0], dtype=torch.float64).log()
     full = scores.softmax(0)
     zeroed = full * torch.tensor([1, 1, 1, 0])
     right = zeroed / zeroed.sum()
-    if is_near(found, right, 2e-3):
+    if is_near(found, right, 6e-3):
         return
     before = scores[:2].softmax(0)
     explain(
         found,
         [
             (full, "the fourth word is still seen. It comes later."),
+            (
+                [*right[:3], -torch.inf],
+                "minus infinity is a score. What weight does it become?",
+            ),
             (
                 zeroed,
                 "these don't add up to one: the fourth power is still in the"
@@ -69,7 +77,7 @@ def check_row(answer: Any) -> None:
             ),
         ],
         "which powers belong in the sum, and which does not?",
-        2e-3,
+        6e-3,
     )
 
 
@@ -81,27 +89,74 @@ def check_dropout(answer: Any) -> None:
     """Look at the rate, the coins and the scale."""
     p = 0.2
     x = torch.randn(200, 100, dtype=torch.float64)
-    out = numbers(call(answer, x, p), x.shape)
+    with _Watch() as watch:
+        out = numbers(call(answer, x, p), x.shape)
+    if watch.seen:
+        raise Wrong("torch's own dropout is at work here: write yours.")
     fallen = out == 0
     _check_coins(fallen, p)
     _check_scale((out / x)[~fallen], p)
     if torch.equal(numbers(call(answer, x, p), x.shape) == 0, fallen):
         raise Wrong(
-            "the same numbers fall in each call. Draw new coins each time,"
-            " and set no seed inside."
+            "the same numbers are dropped in each call. Draw new coins each"
+            " time, and set no seed inside."
         )
-    small = torch.randn(10, 10, dtype=torch.float64)
-    counts = {
-        int((numbers(call(answer, small, 0.5), (10, 10)) == 0).sum())
-        for _ in range(20)
-    }
-    if len(counts) == 1:
-        raise Wrong(
-            f"of 100 numbers exactly {counts.pop()} fall every time. Each"
-            " number has a coin of its own, so the count varies."
-        )
-    if not is_near(numbers(call(answer, small, 0.0), (10, 10)), small):
+    _check_small(answer)
+    batch = torch.randn(2, 20, 30, dtype=torch.float64)
+    one, other = numbers(call(answer, batch, p), batch.shape) == 0
+    if torch.equal(one, other):
+        raise Wrong("all sentences of a batch share their coins.")
+    line = torch.randn(50, dtype=torch.float64)
+    if not is_near(numbers(call(answer, line, 0.0), line.shape), line):
         raise Wrong("with p = 0 nothing may change.")
+
+
+class _Watch(TorchFunctionMode):
+    """Notice a call of one of torch's own functions for dropout."""
+
+    seen = False
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: Any = (),
+        kwargs: Any = None,
+    ) -> Any:
+        """Run the function, and look at its name."""
+        self.seen |= "dropout" in getattr(func, "__name__", "")
+        return func(*args, **(kwargs or {}))
+
+
+def _check_small(answer: Any) -> None:
+    """Raise `Wrong` if count, rate or scale of 20 small draws are wrong."""
+    x = torch.randn(10, 10, dtype=torch.float64)
+    outs = torch.stack(
+        [numbers(call(answer, x, 0.5), (10, 10)) for _ in range(20)]
+    )
+    counts = (outs == 0).sum((1, 2))
+    share = float(counts.sum()) / outs.numel()
+    if abs(share - 0.5) > 0.1:
+        raise Wrong(
+            f"with p = 0.5, {share:.0%} of the numbers are dropped. Is"
+            " another p fixed in your code?"
+        )
+    if counts.min() == counts.max():
+        raise Wrong(
+            f"of 100 numbers exactly {int(counts[0])} are dropped every time."
+            " Each number has a coin of its own, so the count varies."
+        )
+    factors = (outs / x).sum((1, 2)) / (100 - counts)
+    if is_near(factors, 100 / (100 - counts)):
+        raise Wrong(
+            "survivors are scaled by how many there are this time. The scale"
+            " that keeps the mean hangs on p alone: equation (4.2)."
+        )
+    if not is_near(factors, torch.full_like(factors, 2), 0.01):
+        raise Wrong(
+            "with p = 0.2 the scale is right, with p = 0.5 it is not. Is a"
+            " number fixed in your code?"
+        )
 
 
 def _check_coins(fallen: Tensor, p: float) -> None:
@@ -109,18 +164,18 @@ def _check_coins(fallen: Tensor, p: float) -> None:
     share = float(fallen.double().mean())
     if fallen.all(dim=0).any() or fallen.all(dim=1).any():
         raise Wrong(
-            "whole rows or columns fall together. Draw as many coins as x"
-            " has numbers."
+            "whole rows or columns are dropped together. Draw as many coins"
+            " as x has numbers."
         )
     if share == 0:
-        raise Wrong("with p = 0.2 no number falls.")
+        raise Wrong("with p = 0.2 no number is dropped.")
     if abs(share - (1 - p)) < 0.03:
         raise Wrong(
-            f"of all numbers {share:.0%} fall with p = 0.2: p is the chance"
-            " to fall, not to stay."
+            f"of all numbers {share:.0%} are dropped with p = 0.2: p is the"
+            " chance to be dropped, not to stay."
         )
     if abs(share - p) > 0.03:
-        raise Wrong(f"with p = 0.2, {share:.0%} of the numbers fall.")
+        raise Wrong(f"with p = 0.2, {share:.0%} of the numbers are dropped.")
 
 
 def _check_scale(factors: Tensor, p: float) -> None:
@@ -139,7 +194,7 @@ def _check_scale(factors: Tensor, p: float) -> None:
                 1 - p,
                 "survivors are multiplied by 1 - p, so the mean shrinks"
                 " twice. Which way must they change to make up for the"
-                " fallen?",
+                " dropped?",
             ),
         ],
         f"survivors are multiplied by {float(factor):.2f} with p = 0.2. What"
@@ -153,44 +208,61 @@ def _check_scale(factors: Tensor, p: float) -> None:
 
 @exercise("4.3")
 def check_from_torch(answer: Any) -> None:
-    """Try random masks, in which every mistake shows."""
-    B, T = 3, 6
-    a = torch.rand(T, T) < 0.4
-    p = torch.rand(B, T) < 0.4
-    a[0, :2] = torch.tensor([True, False])
-    p[0, :2] = torch.tensor([False, True])
-    found = call(answer, a, p)
-    _refuse_numbers(found)
-    if getattr(found, "shape", None) == (B, T, T):
-        raise Wrong(
-            "the shape is (B, T, S): one dimension is missing, that of the"
-            " heads, of size 1."
-        )
-    mask = numbers(found, (B, 1, T, T))
-    keys, queries = p[:, None, None, :], p[:, None, :, None]
-    right = ~a & ~keys
-    if is_near(mask, right):
-        return
-    explain(
-        mask,
-        [
-            (a | keys, "this still says who is blocked."),
-            (a & keys, "this says who is blocked by both of them."),
-            (
-                ~a | ~keys,
-                "a key that only one of the two blocks gets through. It must"
-                " pass both.",
-            ),
+    """Try random masks, in which every mistake shows, of three sizes."""
+    for B, T, S in ((1, 8, 8), (3, 8, 8), (2, 4, 6)):
+        a = torch.rand(T, S) < 0.4
+        p = torch.rand(B, S) < 0.4
+        a[0, :2] = torch.tensor([True, False])
+        p[:, :2] = torch.tensor([False, True])
+        found = call(answer, a, p)
+        _refuse_numbers(found)
+        shape = getattr(found, "shape", None)
+        if shape == (B, T, S):
+            raise Wrong(
+                "the shape is (B, T, S): one dimension is missing, that of"
+                " the heads, of size 1."
+            )
+        if shape == (T, S):
+            raise Wrong(
+                "the shape is (T, S), so the sentences of a batch have no row"
+                " each. Give key_padding_mask the shape (B, 1, 1, S) first."
+            )
+        mask = numbers(found, (B, 1, T, S))
+        if not is_near(mask, ~a & ~p[:, None, None, :]):
+            _explain_mask(mask, a, p)
+
+
+def _explain_mask(mask: Tensor, a: Tensor, p: Tensor) -> None:
+    """Raise `Wrong` with what is wrong with a joined mask."""
+    keys = p[:, None, None, :]
+    mistakes = [
+        (a | keys, "this still says who is blocked."),
+        (a & keys, "this says who is blocked by both of them."),
+        (
+            ~a | ~keys,
+            "a key that only one of the two blocks gets through. It must pass"
+            " both.",
+        ),
+        ((~a).expand(mask.shape), "the padding is not hidden."),
+        ((~keys).expand(mask.shape), "attn_mask is not used."),
+        (~a & keys, "the padding mask is still the wrong way up."),
+        (a & ~keys, "attn_mask is still the wrong way up."),
+    ]
+    if a.shape[0] == a.shape[1]:  # else padding does not fit the queries
+        queries = p[:, None, :, None]
+        mistakes += [
             (
                 ~a & ~queries,
                 "padding hides queries here: rows instead of columns.",
             ),
-            ((~a).expand(B, 1, T, T), "the padding is not hidden."),
-            ((~keys).expand(B, 1, T, T), "attn_mask is not used."),
-            (~a & keys, "the padding mask is still the wrong way up."),
-            (a & ~keys, "attn_mask is still the wrong way up."),
-        ],
-        "a key may be attended to if neither mask blocks it.",
+            (
+                ~a & ~queries & ~keys,
+                "padded queries are hidden, too. Hide keys only: a row"
+                " without any key ends in nan.",
+            ),
+        ]
+    explain(
+        mask, mistakes, "a key may be attended to if neither mask blocks it."
     )
 
 
@@ -213,6 +285,7 @@ class _Plant:
     parts: list[Part]
     right: tuple[str, int, int] | str
     missed: str = ""
+    shape: tuple[int, int, int] = (2, 6, 3)
 
 
 def _past(x: Tensor) -> Tensor:
@@ -232,6 +305,12 @@ def _balanced(x: Tensor) -> Tensor:
     """Leak numbers that add up to zero."""
     ahead = _next(x) - x
     return torch.cat([x + ahead, x - ahead], dim=-1)
+
+
+def _contrast(x: Tensor) -> Tensor:
+    """Leak the difference of two later numbers."""
+    ahead = _next(x) - x
+    return x + ahead - ahead.roll(1, -1)
 
 
 def _faint(x: Tensor) -> Tensor:
@@ -259,11 +338,13 @@ def _plants() -> list[_Plant]:
             ("shift", 0, 1),
             "each position sees the next one. Does your detector look at"
             " s > t, and at every part?",
+            (3, 4, 2),
         ),
         _Plant(
             [("centre", _centred), ("shift", _next)],
             ("centre", 0, 1),
             "a mean over all positions is subtracted from each.",
+            (1, 7, 4),
         ),
         _Plant(
             [("add up", _past), ("late", _late)],
@@ -276,6 +357,12 @@ def _plants() -> list[_Plant]:
             ("balance", 0, 1),
             "the numbers of each output add up to the same whatever comes"
             " later. Take the derivative of one number at a time.",
+        ),
+        _Plant(
+            [("contrast", _contrast), ("sine", torch.sin)],
+            ("contrast", 0, 1),
+            "an output uses the difference of two later numbers, so its"
+            " derivatives add up to 0. Look at each, and don't add them up.",
         ),
         _Plant(
             [("sine", torch.sin), ("second", _in_second)],
@@ -294,8 +381,8 @@ def _plants() -> list[_Plant]:
 @exercise("4.4")
 def check_detector(answer: Any) -> None:
     """Plant leaks, and see whether they are found and named."""
-    x = torch.randn(2, 6, 3, dtype=torch.float64)
     for plant in _plants():
+        x = torch.randn(plant.shape, dtype=torch.float64)
         found = _as_triple(call(answer, plant.parts, x))
         if found != plant.right:
             _explain_find(found, plant)
@@ -341,6 +428,11 @@ def _explain_find(found: tuple[str, int, int] | str, plant: _Plant) -> None:
         )
     if t >= s:
         raise Wrong(f"({t}, {s}) is no leak: s must be later than t.")
+    if (t, s) < plant.right[1:]:
+        raise Wrong(
+            f"part {name!r} alone has no leak at ({t}, {s}). Differentiate by"
+            " the part's own input, not by the model's."
+        )
     raise Wrong(
         f"the part is right, the place is not: of its leaks, ({t}, {s}) is"
         " not the one with the smallest t, and then the smallest s."

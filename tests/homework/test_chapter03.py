@@ -114,7 +114,13 @@ def with_loops(x, memory, w_q, w_k, w_v):
     return rooms
 
 
-@pytest.mark.parametrize("answer", [with_einsum, with_torch, with_loops])
+def with_weights(x, memory, w_q, w_k, w_v):
+    return scaled_dot_product_attention(x @ w_q, memory @ w_k, memory @ w_v)
+
+
+@pytest.mark.parametrize(
+    "answer", [with_einsum, with_torch, with_loops, with_weights]
+)
 def test_any_cross_attention_will_do(answer):
     assert passes("3.2", answer)
 
@@ -145,19 +151,19 @@ def by_dots(change):
         (by_dots(lambda s: (s / 4).softmax(-1)), "not by the width"),
         (by_dots(lambda s: (s / 2).softmax(-2)), "over the queries"),
         (by_dots(lambda s: s / 2), "softmax is missing"),
-        (lambda x, m, q, k, v: x @ v, "a sum of values"),
+        (lambda x, m, q, k, v: x @ v, "has the right shape, but"),
         (
             lambda x, m, q, k, v: attend(
                 x @ q, (m @ k)[:, : x.shape[1]], (m @ v)[:, : x.shape[1]]
             ),
             "a memory of (2, 5, 6)",
         ),
-        (
-            lambda x, m, q, k, v: scaled_dot_product_attention(
-                x @ q, m @ k, m @ v
-            ),
-            "without the weights",
-        ),
+        (lambda x, m, q, k, v: attend(m @ q, x @ k, m @ v), "the keys from x"),
+        (lambda x, m, q, k, v: attend(m @ q, m @ k, x @ v), "only the values"),
+        (lambda x, m, q, k, v: attend(x @ k, m @ q, m @ v), "changed places"),
+        (by_dots(lambda s: (s / 2).softmax(-1)), "a fixed number"),
+        (by_dots(lambda s: (s / math.sqrt(4)).softmax(-1)), "a fixed number"),
+        (by_dots(lambda s: (s / 3).softmax(-1)), "has the right shape, but"),
         (
             lambda x, m, q, k, v: attend(x[:, :3] @ q, m @ k, m @ v),
             "it should have (2, 4, 3)",
@@ -258,6 +264,31 @@ def rotation_only(layer, x):
     return not compare(layer, x, [*range(1, T), 0])
 
 
+def one_at_random(layer, x):
+    return not compare(layer, x, order_of(x))
+
+
+def sorted_outputs(layer, x):
+    expected = layer(x).sort(dim=1).values
+    slack = 1e-3 * expected.abs().max().item()
+    moves = (layer(x[:, order_of(x)]).sort(dim=1).values for _ in range(9))
+    return not all(torch.allclose(m, expected, atol=slack) for m in moves)
+
+
+def swap_and_reversal(layer, x):
+    T = x.shape[1]
+    swap, turn = [1, 0, *range(2, T)], list(range(T))[::-1]
+    return not (compare(layer, x, swap) and compare(layer, x, turn))
+
+
+def default_tolerance(layer, x):
+    moves = [order_of(x) for _ in range(9)]
+    return not all(
+        torch.allclose(layer(x[:, order]), layer(x)[:, order])
+        for order in moves
+    )
+
+
 def last_output_only(layer, x):
     order = [1, 0, *range(2, x.shape[1])]
     a, b = layer(x[:, order])[:, -1], layer(x)[:, -1]
@@ -283,12 +314,24 @@ def first_swap_only(layer, x):
         (rotation_only, "adds up the two neighbours"),
         (last_output_only, "has a causal mask"),
         (first_swap_only, "only the last token"),
+        (sorted_outputs, "hands each token's output to the next"),
+        (swap_and_reversal, "only one position"),
+        (default_tolerance, "takes rounding for order"),
         (lambda layer, x: "no", "return True or False"),
         (lambda layer, x: layer(x), "return True or False"),
     ],
 )
 def test_a_wrong_test_of_order_is_explained(answer, phrase):
     assert fails("3.3", answer, phrase)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_verdict_on_a_test_of_order_hangs_on_no_seed(seed):
+    assert check("3.3", by_random_orders, seed)
+    assert check("3.3", by_swap_and_rotation, seed)
+    assert "rounding" in check("3.3", default_tolerance, seed).message
+    assert "permutation" in check("3.3", one_at_random, seed).message
+    assert "next position" in check("3.3", sorted_outputs, seed).message
 
 
 # 3.4 ---
@@ -342,6 +385,8 @@ def with_v(factor):
         (lambda: pieces(1, 2, 2), "W_Q must read whom I ask for"),
         (lambda: with_v(0.5), "not clearly enough"),
         (lambda: with_v(3), "too strongly"),
+        (lambda: with_v(1.4), "is 1.400 to 1.400"),
+        (lambda: with_v(0.9499), "is 0.950 to 0.950"),
         (lambda: pieces(1, 0, 2)[:2], "the three matrices"),
         (lambda: torch.zeros(3), "the three matrices"),
         (lambda: [m[:8] for m in pieces(1, 0, 2)], "needs 12 rows"),

@@ -2,6 +2,7 @@
 
 import math
 import re
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -53,7 +54,9 @@ def test_a_stub_waits(name, stub):
     [
         [1 / 8, 3 / 8, 1 / 2, 0],
         (0.125, 0.375, 0.5, 0.0),
+        [0.12, 0.38, 0.5, 0],
         np.array([2, 6, 8, 0]) / 16,
+        [Fraction(n, 16) for n in (2, 6, 8, 0)],
         [*torch.tensor([2.0, 6, 8]).log().softmax(0).tolist(), 0],
     ],
 )
@@ -74,7 +77,9 @@ def test_the_third_row_is_right(answer):
             "the scores themselves",
         ),
         ([1, 0, 0, 0], "which powers"),
-        ([0.125, 0.375, 0.5], "shape"),
+        ([0.125, 0.375, 0.5], "What is the fourth"),
+        ([0.125, 0.375], "shape"),
+        ([0.125, 0.375, 0.5, -math.inf], "is a score"),
     ],
 )
 def test_a_wrong_row_is_explained(answer, phrase):
@@ -99,17 +104,39 @@ def with_numpy(x, p):
 
 
 def in_a_loop(x, p):
-    out = torch.zeros_like(x)
-    for i, row in enumerate(torch.rand(x.shape).tolist()):
-        for j, number in enumerate(row):
-            if number > p:
-                out[i, j] = x[i, j] / (1 - p)
-    return out
+    coins = torch.rand(x.numel()).tolist()
+    pairs = zip(x.flatten().tolist(), coins, strict=True)
+    out = [number / (1 - p) * (coin > p) for number, coin in pairs]
+    return torch.tensor(out, dtype=x.dtype).reshape(x.shape)
+
+
+def flat(x, p):
+    out = x.flatten().clone()
+    out[torch.rand(len(out)) < p] = 0
+    return (out / (1 - p)).view_as(x).tolist()
+
+
+def by_where(x, p):
+    keep = torch.rand(x.shape) > p
+    return torch.where(keep, x, torch.zeros(())) / (1 - p)
+
+
+def in_float32(x, p):
+    return coins(x.float(), p)
 
 
 @pytest.mark.parametrize(
     "answer",
-    [coins, with_bernoulli, with_numpy, in_a_loop, F.dropout, dropout],
+    [
+        coins,
+        with_bernoulli,
+        with_numpy,
+        flat,
+        by_where,
+        in_float32,
+        dropout,
+        in_a_loop,
+    ],
 )
 @pytest.mark.parametrize("seed", [0, 7])
 def test_dropout_of_any_kind_is_right(answer, seed):
@@ -132,6 +159,28 @@ def exactly(x, p):
     return x * (order >= p * x.numel()) / (1 - p)
 
 
+def by_realised_share(x, p):
+    keep = keep_of(x, p)
+    return x * keep / keep.double().mean()
+
+
+def always_a_fifth(x, p):
+    return coins(x, 0.2)
+
+
+def always_times_1_25(x, p):
+    return x * keep_of(x, p) * 1.25
+
+
+def shared_by_the_batch(x, p):
+    return x * keep_of(x[0] if x.ndim > 2 else x, p) / (1 - p)
+
+
+def matrices_only(x, p):
+    keep = torch.rand(x.shape[0], x.shape[1]) >= p
+    return x * keep / (1 - p)
+
+
 def never_nothing(x, p):
     return coins(x, max(p, 0.1))
 
@@ -144,15 +193,23 @@ def never_nothing(x, p):
         (lambda x, p: x * keep_of(x, p) * (1 - p), "shrinks twice"),
         (lambda x, p: 2 * x * keep_of(x, p), "multiplied by 2.00"),
         (lambda x, p: x * ~keep_of(x, p) / p, "not to stay"),
-        (lambda x, p: coins(x, p / 2), "10% of the numbers fall"),
+        (lambda x, p: coins(x, p / 2), "10% of the numbers are dropped"),
         (
             lambda x, p: x * keep_of(x[:1], p).expand_as(x) / (1 - p),
             "whole rows or columns",
         ),
-        (lambda x, p: x / (1 - p), "no number falls"),
+        (lambda x, p: x / (1 - p), "no number is dropped"),
         (lambda x, p: x * keep_of(x, p) * (1 + x.abs()), "the same number"),
-        (same_coins, "the same numbers fall"),
-        (exactly, "exactly 50 fall"),
+        (same_coins, "the same numbers are dropped"),
+        (exactly, "exactly 50 are dropped"),
+        (F.dropout, "torch's own"),
+        (lambda x, p: torch.dropout(x, p, True), "torch's own"),
+        (lambda x, p: torch.nn.Dropout(p)(x), "torch's own"),
+        (by_realised_share, "how many there are this time"),
+        (always_a_fifth, "Is another p fixed"),
+        (always_times_1_25, "with p = 0.5 it is not"),
+        (shared_by_the_batch, "share their coins"),
+        (matrices_only, "your code raises"),
         (never_nothing, "p = 0"),
         (lambda x, p: coins(x, p)[0], "shape"),
         (lambda x, p: x.mul_(keep_of(x, p)).div_(1 - p), "in place"),
@@ -175,18 +232,32 @@ def by_or(a, p):
 
 
 def by_loop(a, p):
-    rows = range(len(a))
     return [
-        [[[not a[t, s] and not row[s] for s in rows] for t in rows]]
-        for row in p
+        [
+            [
+                [not (blocked or padded) for blocked, padded in pairs]
+                for pairs in (zip(row, real, strict=True) for row in a)
+            ]
+        ]
+        for real in p
     ]
 
 
-@pytest.mark.parametrize("answer", [joined, by_or, by_loop])
+def by_numpy(a, p):
+    return ~np.logical_or(a.numpy(), p.numpy()[:, None, None])
+
+
+@pytest.mark.parametrize("answer", [joined, by_or, by_loop, by_numpy])
 @pytest.mark.parametrize("seed", range(5))
 def test_a_joined_mask_is_right(answer, seed):
     verdict = check("4.3", answer, seed)
     assert verdict, verdict.message
+
+
+def square_only(a, p):
+    mask = torch.empty(len(p), 1, len(a), len(a), dtype=torch.bool)
+    mask[:] = joined(a, p)
+    return mask
 
 
 def k(p):
@@ -200,15 +271,22 @@ def k(p):
         (lambda a, p: a & k(p), "blocked by both"),
         (lambda a, p: ~a | ~k(p), "pass both"),
         (lambda a, p: ~a & ~p[:, None, :, None], "rows instead of columns"),
-        (lambda a, p: (~a).expand(3, 1, 6, 6), "padding is not hidden"),
-        (lambda a, p: (~k(p)).expand(3, 1, 6, 6), "not used"),
+        (lambda a, p: (~a).expand(len(p), 1, *a.shape), "is not hidden"),
+        (lambda a, p: (~k(p)).expand(len(p), 1, *a.shape), "not used"),
+        (lambda a, p: joined(a, p) & ~p[:, None, :, None], "Hide keys only"),
         (lambda a, p: ~a & k(p), "padding mask is still"),
         (lambda a, p: a & ~k(p), "attn_mask is still"),
-        (lambda a, p: (~a & ~k(p)) & ~torch.eye(6).bool(), "if neither"),
+        (lambda a, p: (~a & ~k(p)) & ~torch.eye(8).bool(), "if neither"),
+        (
+            lambda a, p: joined(a, p) & ((a != a) if len(a) < 8 else (a == a)),
+            "if neither",
+        ),
+        (square_only, "your code raises"),
         (lambda a, p: ~a & ~p[:, None, :], "of the heads"),
         (lambda a, p: (~a & ~k(p)).long(), "torch.int64"),
-        (lambda a, p: ~a, "shape"),
-        (lambda a, p: ~a & ~p, "your code raises"),
+        (lambda a, p: (~a)[0], "shape"),
+        (lambda a, p: ~a, "the shape is (T, S)"),
+        (lambda a, p: ~a & ~p, "the shape is (T, S)"),
     ],
 )
 @pytest.mark.parametrize("seed", range(3))
@@ -276,6 +354,27 @@ def first_sentence(function, x):
     return jacobian[0, :, :, 0].abs().amax(dim=(1, 3))
 
 
+def added_derivatives(function, x):
+    """Add the derivatives of an output up over the input's numbers: wrong."""
+    jacobian = torch.autograd.functional.jacobian(function, x)
+    return jacobian.sum(dim=5).abs().amax(dim=(0, 2, 3))
+
+
+def by_the_first_input(parts, x):
+    """Differentiate each part by the model's input: wrong."""
+
+    def up_to(i, x):
+        for _, function in parts[: i + 1]:
+            x = function(x)
+        return x
+
+    for i, (name, _) in enumerate(parts):
+        later = derivatives(partial(up_to, i), x).triu(1).nonzero().tolist()
+        if later:
+            return name, *later[0]
+    return "no leak"
+
+
 def next_only(function, x):
     found = derivatives(function, x)
     return found.triu(1).tril(1)
@@ -332,6 +431,8 @@ def test_a_detector_is_right(answer):
         (partial(first_of, detect=first_sentence), "second sentence"),
         (partial(first_of, least=1e-6), "no tolerance"),
         (partial(first_of, detect=next_only), "position 4"),
+        (partial(first_of, detect=added_derivatives), "don't add them up"),
+        (by_the_first_input, "not by the model's"),
         (whole_model, "'shift' is named"),
         (swapped, "changed places"),
         (last_one, "smallest t"),
@@ -350,8 +451,8 @@ def test_a_wrong_detector_is_explained(answer, phrase):
 
 
 def test_every_plant_leaks_as_it_says():
-    x = torch.randn(2, 6, 3, dtype=torch.float64)
     for plant in chapter04._plants():
+        x = torch.randn(plant.shape, dtype=torch.float64)
         assert first_of(plant.parts, x) == plant.right
 
 
