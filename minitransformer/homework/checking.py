@@ -91,7 +91,8 @@ def check(name: str, answer: Any, seed: int = 0) -> Verdict:
             numbers are left alone.
 
     Returns:
-        A verdict: true if the answer is right; it shows as a sentence.
+        A verdict, which is true if the answer is right, and shows as a
+        sentence.
 
     Raises:
         UserError: If there is no such exercise.
@@ -225,8 +226,7 @@ def numbers(answer: Any, shape: Sequence[int] | None = None) -> Tensor:
         found = found.reshape(())  # [3.5] is as good as 3.5
     if shape is not None and found.shape != tuple(shape):
         raise Wrong(
-            f"the shape is {tuple(found.shape)}, and should be"
-            f" {tuple(shape)}."
+            f"the shape is {tuple(found.shape)}, and should be {tuple(shape)}."
         )
     return found
 
