@@ -99,17 +99,22 @@ def check_1_2(answer: Any) -> None:
                         " state. Which matrices meet the input?",
                     ),
                     (
+                        count_parameters(nn.GRU(d, d_in)),
+                        "the two widths are swapped: d_in comes first, and is"
+                        " that of the input.",
+                    ),
+                    (
                         3 * matrices,
                         "the matrices are right; the biases are missing.",
                     ),
                     (
                         3 * (matrices + d),
-                        "PyTorch's GRU has two bias vectors for each gate,"
+                        "PyTorch's GRU has two bias vectors for each part,"
                         " one for the input and one for the state.",
                     ),
                     (
                         4 * (matrices + 2 * d),
-                        "that is an LSTM. A GRU has one matrix pair less.",
+                        "that is an LSTM. A GRU has one part less.",
                     ),
                     (
                         matrices + 2 * d,
@@ -158,6 +163,15 @@ def check_1_3(answer: Any) -> None:
                     " z adds the same number to every score.",
                 ),
                 (
+                    (memory @ w_h.T).tanh() @ v,
+                    "the state z is forgotten: it goes into the tanh, too.",
+                ),
+                (
+                    sums.sigmoid() @ v,
+                    "a sigmoid squeezes into 0 to 1; a tanh is wanted,"
+                    " which keeps the sign.",
+                ),
+                (
                     right.sum(),
                     "that is one number: the scores are added up. Give one"
                     " for each place.",
@@ -168,15 +182,25 @@ def check_1_3(answer: Any) -> None:
                     " place.",
                 ),
             ],
-            f"for {S} places the shape is {tuple(found.shape)}. It should be"
-            f" ({S},), with v · tanh(W_z z + W_h h) for each place h.",
+            otherwise(found, (S,))
+            + " For each place h, it is v · tanh(W_z z + W_h h).",
         )
+
+
+def otherwise(found: Tensor, shape: tuple[int, ...]) -> str:
+    """Say whether the shape or the numbers are wrong."""
+    if found.shape == shape:
+        return "the shape is right, the numbers are not."
+    return f"the shape is {tuple(found.shape)}, and should be {shape}."
 
 
 @exercise("1.4")
 def check_1_4(answer: Any) -> None:
     """Judge how many dilated convolutions join the first place and last."""
-    cases = [(81, 3), (82, 3), (125, 5), (2, 2), (7, 7), (8, 7)]
+    cases = [(81, 3), (125, 5), (2, 2), (7, 7), (8, 7)]
+    for k in range(2, 13):  # where logarithms of floats go wrong
+        powers = [k**L for L in range(1, 13) if k**L <= 4096]
+        cases += [(n + more, k) for n in powers for more in (0, 1)]
     cases += [
         (int(torch.randint(2, 500, ())), int(torch.randint(2, 7, ())))
         for _ in range(20)
@@ -196,13 +220,15 @@ def check_1_4(answer: Any) -> None:
             )
         if found == right + 1 and k**right == n:
             raise Wrong(
-                f"{text}, one too many where n is a power of k. Is the"
-                " logarithm of a float exact? Try whole numbers in a loop."
+                f"{text}, one too many: to reach exactly n places is enough."
+                " (If you compare with <, try <=. If you take logarithms,"
+                " they are not exact: count in whole numbers.)"
             )
         if found < right:
             raise Wrong(
                 f"{text}, too few: {int(found)} layers reach"
-                f" {k ** int(found)} places. Round up, not down."
+                f" {k ** int(found)} places. If you round, round up, and only"
+                " what is exact: a loop over whole numbers is safest."
             )
         raise Wrong(f"{text}, too many: {right} layers reach {k**right}.")
 
@@ -227,12 +253,13 @@ def check_1_5(answer: Any) -> None:
     z, memory = torch.randn(B, D), torch.randn(B, S, D)
     lengths = torch.tensor([6, 2, 4])
     found = numbers(call(answer, z, memory, lengths))
-    scores = (memory @ z[:, :, None])[..., 0]  # (B, S)
     real = torch.arange(S) < lengths[:, None]  # (B, S)
+    scores = (memory @ z[:, :, None])[..., 0]  # (B, S)
     hidden = scores.masked_fill(~real, -math.inf)
     weights = hidden.softmax(1)
     right = mixed(weights, memory)
     if is_near(found, right):
+        judge_large_padding(answer)
         return
     if found.isnan().any():
         raise Wrong(
@@ -240,6 +267,8 @@ def check_1_5(answer: Any) -> None:
             " mask the wrong way round?"
         )
     one_more = torch.arange(S) <= lengths[:, None]  # (B, S)
+    one_less = torch.arange(S) < lengths[:, None] - 1  # (B, S)
+    zeroed = memory * real[..., None]
     explain(
         found,
         [
@@ -280,14 +309,50 @@ def check_1_5(answer: Any) -> None:
                 " last real one is lengths - 1.",
             ),
             (
+                mixed(
+                    scores.masked_fill(~one_less, -math.inf).softmax(1), memory
+                ),
+                "the last real place is hidden. Places are counted from 0: it"
+                " is lengths - 1.",
+            ),
+            (
+                mixed(scores.masked_fill(real, -1e9).softmax(1), memory),
+                "the mask is the wrong way round: it hides the real places.",
+            ),
+            (
+                mixed((zeroed @ z[:, :, None])[..., 0].softmax(1), zeroed),
+                "padding set to zeros still gets a score of 0, and e^0 is 1:"
+                " it takes weight away. Hide its scores.",
+            ),
+            (
                 mixed((hidden / math.sqrt(D)).softmax(1), memory),
                 "that divides the scores, as chapter 2 will do. Here the"
                 " match is the plain dot product.",
             ),
         ],
-        f"the shape is {tuple(found.shape)}, and should be {(B, D)}: a"
-        " weighted sum of each sentence's own real states.",
+        otherwise(found, (B, D)) + " Wanted is a weighted sum of each"
+        " sentence's own real states.",
     )
+
+
+def judge_large_padding(answer: Any) -> None:
+    """Try low scores and large padding: is its weight exactly 0?"""
+    z = torch.randn(2, 4)
+    z[:, 3] = 0
+    toward = z / z.square().sum(1, keepdim=True)
+    memory = torch.randn(2, 5, 4) - 60 * toward[:, None]  # scores near -60
+    lengths = torch.tensor([5, 3])
+    memory[1, 3:] = torch.tensor([0, 0, 0, 1e20])  # their scores are 0
+    found = numbers(call(answer, z, memory, lengths))
+    right = []
+    for one, states, n in zip(z, memory, lengths.tolist(), strict=True):
+        right.append((states[:n] @ one).softmax(0) @ states[:n])
+    if not is_near(found, torch.stack(right), 1e-3):
+        raise Wrong(
+            "right for moderate numbers. But where real scores are near -60"
+            " and padding is huge, something of the padding is left: which"
+            " score has a weight of exactly 0, whatever the others are?"
+        )
 
 
 def mixed(weights: Tensor, memory: Tensor) -> Tensor:

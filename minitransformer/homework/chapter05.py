@@ -44,13 +44,16 @@ def check_5_1(answer: Any) -> None:
     if not isinstance(answer, tuple | list) or len(answer) != 2:
         raise Wrong("a name and a shape are wanted, such as ('X', (2, 4)).")
     name, shape = answer
-    if name not in DRAWING:
+    if not isinstance(name, str) or name not in DRAWING:
         raise Wrong(
             f"there is no {name!r} in the drawing: choose one of"
             f" {', '.join(DRAWING)}."
         )
     refuse_stub(shape)
-    sizes = tuple(int(size) for size in numbers(shape, (2,)))
+    found = numbers(shape, (2,)).tolist()
+    if not all(size.is_integer() and size > 0 for size in found):
+        raise Wrong("the sizes of a shape are whole numbers above zero.")
+    sizes = tuple(int(size) for size in found)
     if sizes == DRAWING[name]:
         raise Wrong("that is what the drawing says already.")
     shapes = DRAWING | {name: sizes}
@@ -104,6 +107,11 @@ def judge_count(
                 " width of the model.",
             ),
             (
+                3 * d_model * inner + d_model**2 + bias * biases,
+                f"for {sizes} look at W_O: it leads from all heads side by"
+                " side, and these need not be as wide as the model.",
+            ),
+            (
                 weights if bias else weights + biases,
                 f"for {sizes} look at the biases: they count if, and only if,"
                 " bias is true.",
@@ -112,6 +120,15 @@ def judge_count(
                 weights + bias * 4 * inner,
                 f"for {sizes} a bias is as long as its layer's output, and"
                 " W_O's output is not as wide as the heads together.",
+            ),
+            (
+                weights + bias * 4 * d_model,
+                f"for {sizes} a bias is as long as its layer's output, and"
+                " only W_O's is as wide as the model.",
+            ),
+            (
+                weights + bias * 3 * inner,
+                f"for {sizes} the bias of W_O is missing.",
             ),
             (
                 4 * d_model**2 + bias * 4 * d_model,
@@ -195,6 +212,8 @@ def check_5_4(answer: Any) -> None:
         answer: The class, made with ``d_model, num_heads``.
     """
     T, d_model, num_heads = 5, 12, 3
+    if isinstance(answer, nn.Module):
+        raise Wrong("hand over the class itself, not an instance of it.")
     try:
         module = call(answer, d_model, num_heads)
     except Wrong as wrong:
@@ -214,10 +233,10 @@ def check_5_4(answer: Any) -> None:
             "keep the four layers w_q, w_k, w_v, w_o of width d_model, with"
             " their biases."
         ) from None
-    x, mask = torch.randn(2, T, d_model), causal_mask(T)
+    # Large numbers: a fill that is not low enough must show.
+    x, mask = 5 * torch.randn(2, T, d_model), causal_mask(T)
     found = numbers(call(module, x, mask))
-    expected = right(x, x, x, mask)
-    if not is_near(found, expected, 1e-5):
+    if not is_near(found, right(x, x, x, mask)):
         turned = right(x, x, x, ~mask)[:, :-1]  # the last row is left no key
         if is_near(found[:, :-1], turned):
             raise Wrong("the mask is turned round: True means may attend.")
@@ -238,6 +257,7 @@ def check_5_4(answer: Any) -> None:
             "it runs, and gives other numbers than MultiHeadAttention with"
             " the same weights. Change nothing but the three bugs.",
         )
+    x = x / 5
     try:
         found = numbers(call(module.half(), x.half(), mask))
     except Wrong as wrong:
@@ -247,7 +267,7 @@ def check_5_4(answer: Any) -> None:
                 " 65,504. Which fill fits every type?"
             ) from None
         raise
-    if not is_near(found, expected, 0.02):
+    if not is_near(found, right(x, x, x, mask), 0.02):
         raise Wrong(
             "in float32 it is right; in float16 it is not. Is a fill, or a"
             " dtype, written out somewhere?"
@@ -311,12 +331,19 @@ def check_5_5(answer: Any) -> None:
     def same(y: Tensor) -> Tensor:
         return y
 
+    def unturned(y: Tensor) -> Tensor:
+        return torch.unflatten(y, -1, (H, d_k))
+
+    def crossed(y: Tensor) -> Tensor:
+        return torch.unflatten(y, -1, (d_k, H)).transpose(1, 2)
+
     root = math.sqrt(d_k)
     right = multi_head(x, matrices, split, merge, root)
     if is_near(found, right, 1e-3):
         return
     bare = (w_q, w_k, w_v, torch.eye(D))
     wide = multi_head(x, matrices, split, merge, math.sqrt(D))
+    turned = (w_q.T, w_k.T, w_v.T, w_o.T)
     explain(
         found,
         [
@@ -342,6 +369,30 @@ def check_5_5(answer: Any) -> None:
                 multi_head(x, matrices, split, join, root),
                 "the heads are split rightly and put together wrongly:"
                 " exchange the two dimensions again before you flatten.",
+            ),
+            (
+                multi_head(x, matrices, unturned, join, root),
+                "the heads were not brought to the front: attention runs"
+                " between the heads of one token, and no token sees another.",
+            ),
+            (
+                multi_head(x, matrices, crossed, merge, math.sqrt(H)),
+                "the width is cut into d_k heads of width H: the number of"
+                " heads comes first, then the width of one.",
+            ),
+            (
+                multi_head(x, turned, split, merge, root),
+                "the matrices are transposed; they multiply from the right"
+                " as they are.",
+            ),
+            (
+                multi_head(x, (*turned[:3], w_o), split, merge, root),
+                "W_Q, W_K and W_V are transposed; they multiply from the"
+                " right as they are.",
+            ),
+            (
+                multi_head(x, (*matrices[:3], w_o.T), split, merge, root),
+                "W_O is transposed; it multiplies from the right as it is.",
             ),
             (
                 multi_head(x, matrices, same, same, math.sqrt(D)),

@@ -114,6 +114,7 @@ def test_a_count_is_right(answer):
         (lambda d_in, d: 3 * d * (d_in + d + 1), "two bias vectors"),
         (lambda d_in, d: 4 * d * (d_in + d + 2), "an LSTM"),
         (lambda d_in, d: d * (d_in + d + 2), "one of the parts"),
+        (lambda d_in, d: counted(d, d_in), "swapped"),
         (lambda d_in, d: 7 * d_in * d, "nn.GRU has"),
         (lambda d_in, d: [d_in, d], "the shape is (2,)"),
         (12, "a function is wanted"),
@@ -200,7 +201,18 @@ def test_additive_scores_are_right(answer):
             ),
             "multiply by v and add up",
         ),
-        (lambda z, memory, w_z, w_h, v: memory[:, 0], "the shape is (5,)"),
+        (
+            lambda z, memory, w_z, w_h, v: (memory @ w_h.T).tanh() @ v,
+            "z is forgotten",
+        ),
+        (
+            lambda z, memory, w_z, w_h, v: (
+                (w_z @ z + memory @ w_h.T).sigmoid() @ v
+            ),
+            "keeps the sign",
+        ),
+        (lambda z, memory, w_z, w_h, v: memory[:, 0], "the shape is right"),
+        (lambda z, memory, w_z, w_h, v: memory, "shape is (5, 6), and should"),
         (lambda z, memory, w_z, w_h, v: w_z @ memory, "raises RuntimeError"),
         (lambda z, memory, w_z, w_h, v: memory.zero_()[:, 0], "in place"),
     ],
@@ -238,8 +250,21 @@ def test_a_number_of_layers_is_right(answer):
     [
         (math.log, "no whole number"),
         (lambda n, k: math.ceil((n - 1) / (k - 1)), "without dilation"),
-        (lambda n, k: math.ceil(math.log(n, k)), "a power of k"),
-        (lambda n, k: int(math.log(n, k) + 1e-9), "Round up"),
+        (lambda n, k: math.ceil(math.log(n, k)), "are not exact"),
+        (
+            lambda n, k: math.ceil(math.log2(n) / math.log2(k)),
+            "are not exact",
+        ),
+        (
+            lambda n, k: math.ceil(math.log10(n) / math.log10(k)),
+            "are not exact",
+        ),
+        (
+            lambda n, k: next(i for i in range(20) if k**i > n),
+            "try <=",
+        ),
+        (lambda n, k: math.ceil(math.log(n, k) - 1e-3), "reach 2048 places"),
+        (lambda n, k: int(math.log(n, k) + 1e-9), "round up"),
         (lambda n, k: by_growing(n, k) + 3, "too many"),
         (lambda n, k: [n, k], "the shape is (2,)"),
     ],
@@ -286,6 +311,10 @@ def by_powers(z, memory, lengths):
 @pytest.mark.parametrize("answer", [by_mask, by_sentence, by_powers])
 def test_a_batch_that_looks_back_is_right(answer):
     assert passes("1.5", answer)
+
+
+def zeroed(memory, lengths):
+    return memory * real_places(memory, lengths)[..., None]
 
 
 def masked(z, memory, lengths, more=0):
@@ -351,12 +380,52 @@ def masked(z, memory, lengths, more=0):
             ),
             "wrong way round",
         ),
+        (
+            lambda z, memory, n: mix(
+                masked(z, memory, n, -1).softmax(1), memory
+            ),
+            "last real place is hidden",
+        ),
+        (
+            lambda z, memory, n: mix(
+                dots(z, memory)
+                .masked_fill(real_places(memory, n), -1e9)
+                .softmax(1),
+                memory,
+            ),
+            "wrong way round",
+        ),
+        (
+            lambda z, memory, n: mix(
+                dots(z, zeroed(memory, n)).softmax(1), zeroed(memory, n)
+            ),
+            "takes weight away",
+        ),
+        (lambda z, memory, n: z, "the shape is right"),
         (lambda z, memory, n: memory, "the shape is (3, 6, 4)"),
         (lambda z, memory: memory, "TypeError"),
     ],
 )
 def test_a_wrong_batch_is_explained(answer, phrase):
     assert fails("1.5", answer, phrase)
+
+
+@pytest.mark.parametrize("low", [-10, -20, -30, -50, -100])
+def test_a_score_that_is_only_low_does_not_hide_padding(low):
+    def answer(z, memory, lengths):
+        hidden = ~real_places(memory, lengths)
+        scores = dots(z, memory).masked_fill(hidden, low)
+        return mix(scores.softmax(1), memory)
+
+    for seed in range(5):
+        message = check("1.5", answer, seed).message
+        assert "padding" in message or "shape is right" in message
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("answer", [by_mask, by_sentence, by_powers])
+def test_a_right_batch_is_right_for_every_seed(answer, seed):
+    assert check("1.5", answer, seed)
 
 
 # The quiz ---

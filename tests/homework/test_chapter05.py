@@ -40,6 +40,10 @@ def test_the_drawing_waits(answer):
         (("W_O", (4, 24)), "X has 4 columns"),
         (("W_Q", 4), "should be (2,)"),
         (("W_Q", "four"), "numbers are wanted"),
+        (("W_Q", (4.5, 3.2)), "whole numbers"),
+        (("W_Q", (4, math.nan)), "whole numbers"),
+        (("W_Q", (-4, 3)), "whole numbers"),
+        (([4, 3], "W_Q"), "no [4, 3] in the drawing"),
     ],
 )
 def test_a_wrong_shape_is_explained(answer, words):
@@ -88,6 +92,18 @@ def test_any_way_to_count_is_right(answer):
         (
             lambda d, h, k, b: 4 * d * h * k + b * 4 * h * k,
             "as long as its layer's output",
+        ),
+        (
+            lambda d, h, k, b: 4 * d * h * k + b * 4 * d,
+            "only W_O's is as wide as the model",
+        ),
+        (
+            lambda d, h, k, b: 4 * d * h * k + b * 3 * h * k,
+            "the bias of W_O is missing",
+        ),
+        (
+            lambda d, h, k, b: 3 * d * h * k + d * d + b * (3 * h * k + d),
+            "look at W_O",
         ),
         (lambda d, h, k, b: 4 * d * d + b * 4 * d, "need not be d_model"),
         (lambda d, h, k, b: h * count(d, h, k, b), "counted twice"),
@@ -203,6 +219,25 @@ class FilledByFive(Repaired):
     fill = -5.0
 
 
+class FilledByTwenty(Repaired):
+    fill = -20.0
+
+
+class FilledByThousands(Repaired):
+    fill = -1e4
+
+
+class CalmSoftmax(Repaired):
+    def forward(self, x, mask):
+        q, k, v = (
+            w(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for w in (self.w_q, self.w_k, self.w_v)
+        )
+        scores = (q @ k.mT).float() / math.sqrt(q.shape[-1])
+        weights = scores.masked_fill(~mask, -1e9).softmax(-1).to(v.dtype)
+        return self.w_o((weights @ v).transpose(1, 2).flatten(-2))
+
+
 class TurnedRound(Repaired):
     keep = False
 
@@ -240,7 +275,10 @@ class Through(MultiHeadAttention):
         return super().forward(x, x, x, mask)
 
 
-@pytest.mark.parametrize("answer", [Repaired, FilledByType, Through])
+@pytest.mark.parametrize(
+    "answer",
+    [Repaired, FilledByType, FilledByThousands, CalmSoftmax, Through],
+)
 def test_a_repaired_class_is_right(answer):
     assert check("5.4", answer)
 
@@ -252,6 +290,8 @@ def test_a_repaired_class_is_right(answer):
         (FilledByMillion, "does not fit: its largest number is 65,504"),
         (FilledByZero, "e^0 = 1"),
         (FilledByFive, "Change nothing but the three bugs"),
+        (FilledByTwenty, "Change nothing but the three bugs"),
+        (Repaired(12, 3), "not an instance"),
         (TurnedRound, "turned round"),
         (WithoutMask, "the mask has no effect"),
         (CastDown, "in float16 it is not"),
@@ -295,6 +335,23 @@ def rejoin(y):
     return y.reshape(2, 5, 12)
 
 
+def not_turned(y, num_heads):
+    return y.unflatten(-1, (num_heads, -1))
+
+
+def crossed(y, num_heads):
+    return y.unflatten(-1, (-1, num_heads)).transpose(1, 2)
+
+
+def with_turned(names):
+    def function(x, w_q, w_k, w_v, w_o, num_heads):
+        pairs = zip("qkvo", (w_q, w_k, w_v, w_o), strict=True)
+        ws = [w.T if name in names else w for name, w in pairs]
+        return one_by_one(x, *ws, num_heads)
+
+    return function
+
+
 def one_by_one(x, w_q, w_k, w_v, w_o, num_heads):
     heads = [
         scaled_dot_product_attention(x @ q, x @ k, x @ v)[0]
@@ -335,6 +392,11 @@ def test_any_way_to_attend_is_right(answer):
         (make(split, merge, last=False), "W_O is missing"),
         (make(cut, rejoin), "the split is a reshape alone"),
         (make(split, rejoin), "put together wrongly"),
+        (make(not_turned, rejoin), "not brought to the front"),
+        (make(crossed, merge, 3**0.5), "d_k heads of width H"),
+        (with_turned("qkvo"), "the matrices are transposed"),
+        (with_turned("qkv"), "W_Q, W_K and W_V are transposed"),
+        (with_turned("o"), "W_O is transposed"),
         (make(in_one, lambda y: y, 12**0.5), "one head of full width"),
         (make(split, merge, axis=-2), "over the queries"),
         (make(split, merge, axis=1), "over the heads"),

@@ -1,32 +1,14 @@
 """The checks of chapter 9 know right answers from wrong ones, and why."""
 
-import re
-from pathlib import Path
-
 import pytest
 import torch
+from judging import fails, passes
 
 from minitransformer import EncoderLayer, causal_mask, padding_mask
 from minitransformer.config import BOS_ID, EOS_ID, PAD_ID
 from minitransformer.counting import count_parameters
 from minitransformer.decoding import greedy_decode
 from minitransformer.homework import chapter09, check
-
-CHAPTER = Path(__file__).parents[2] / "book" / "09_transformer.md"
-
-
-def passes(name, answer):
-    verdict = check(name, answer)
-    assert verdict, verdict.message
-    return True
-
-
-def fails(name, answer, phrase):
-    verdict = check(name, answer)
-    assert not verdict
-    assert verdict.message.startswith("Not yet: ")
-    assert phrase in verdict.message
-    return True
 
 
 @pytest.mark.parametrize(
@@ -343,22 +325,6 @@ def test_a_silent_model_is_drawn_again(monkeypatch):
 
 
 # The quiz ---
-
-
-def test_the_key_is_what_the_chapter_says():
-    text = CHAPTER.read_text("utf-8")
-    bold = re.findall(
-        r"<summary>Answer \d</summary>\n\n\*\*([A-D])\.\*\*", text
-    )
-    assert len(bold) == 5
-    assert passes("9.quiz", bold)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_the_key_hangs_on_no_seed(seed):
-    torch.manual_seed(seed)
-    chapter09.learn_with_a_leak.cache_clear()
-    assert chapter09.compute_key() == "BCACD"
 
 
 def test_a_model_without_a_leak_has_another_key(monkeypatch):
