@@ -1,6 +1,7 @@
 """The numbers that define a Transformer, checked once."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from minitransformer.errors import UserError
 
@@ -45,34 +46,12 @@ class TransformerConfig:
     tie_embeddings: bool = True
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type is int and (type(value) is not int or value < 1):
-                raise UserError(
-                    f"{field.name}={value!r} must be a whole number from 1 up."
-                )
-            if field.type is bool and type(value) is not bool:
-                raise UserError(
-                    f"{field.name}={value!r} must be True or False."
-                )
-        target_size = self.target_vocab_size
-        if target_size is not None and (
-            type(target_size) is not int or target_size < 1
-        ):
-            raise UserError(
-                f"target_vocab_size={target_size!r} must be a whole number"
-                " from 1 up, or None to share the source's."
-            )
+        check_values(self)
         if self.d_model % self.num_heads:
             raise UserError(
                 f"d_model={self.d_model} can't be split over"
                 f" num_heads={self.num_heads}: choose a width that is a"
                 " multiple of the heads."
-            )
-        if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
-            raise UserError(
-                f"dropout={self.dropout!r} must be a number from 0 up to below"
-                " 1."
             )
         if self.positions not in ("sinusoidal", "learned"):
             raise UserError(
@@ -84,3 +63,34 @@ class TransformerConfig:
     def output_vocab_size(self) -> int:
         """Number of token ids the decoder chooses from."""
         return self.target_vocab_size or self.source_vocab_size
+
+
+def check_values(config: Any) -> None:
+    """Check what the configurations of all translators have in common.
+
+    Args:
+        config: A dataclass. Its whole numbers are sizes, its
+            ``target_vocab_size`` is one or ``None``, and ``dropout`` is a
+            chance.
+
+    Raises:
+        UserError: If a value is impossible; the message shows it.
+    """
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if field.type is int and (type(value) is not int or value < 1):
+            raise UserError(
+                f"{field.name}={value!r} must be a whole number from 1 up."
+            )
+        if field.type is bool and type(value) is not bool:
+            raise UserError(f"{field.name}={value!r} must be True or False.")
+    size, dropout = config.target_vocab_size, config.dropout
+    if size is not None and (type(size) is not int or size < 1):
+        raise UserError(
+            f"target_vocab_size={size!r} must be a whole number from 1 up, or"
+            " None to share the source's."
+        )
+    if type(dropout) not in (int, float) or not 0 <= dropout < 1:
+        raise UserError(
+            f"dropout={dropout!r} must be a number from 0 up to below 1."
+        )

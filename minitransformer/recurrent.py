@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from minitransformer.config import PAD_ID
+from minitransformer.config import PAD_ID, check_values
 from minitransformer.dropout import Dropout
 from minitransformer.errors import UserError
 from minitransformer.model import Transformer, check_ids
@@ -49,18 +49,7 @@ class RecurrentConfig:
     tie_embeddings: ClassVar[bool] = True  # always, unlike a Transformer's
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type is int and (type(value) is not int or value < 1):
-                raise UserError(
-                    f"{field.name}={value!r} must be a whole number from 1 up."
-                )
-        size = self.target_vocab_size
-        if size is not None and (type(size) is not int or size < 1):
-            raise UserError(
-                f"target_vocab_size={size!r} must be a whole number from 1"
-                " up, or None to share the source's."
-            )
+        check_values(self)
         if self.d_model % 2:
             raise UserError(
                 f"d_model={self.d_model} must be even: each direction of the"
@@ -70,11 +59,6 @@ class RecurrentConfig:
             raise UserError(
                 f"attention={self.attention!r} is unknown: choose one of"
                 f" {', '.join(SCORES)}."
-            )
-        if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
-            raise UserError(
-                f"dropout={self.dropout!r} must be a number from 0 up to below"
-                " 1."
             )
 
     @property
