@@ -23,6 +23,8 @@ from minitransformer.positions import (
 from minitransformer.recording import recorded_attention
 from minitransformer.recurrent import RecurrentConfig, RecurrentTranslator
 from minitransformer.residual import AddNorm, LayerNorm, layer_norm
+from minitransformer.traces import Trace
+from minitransformer.tracing import trace
 
 if TYPE_CHECKING:
     from minitransformer.corpora import corpus_names, load_corpus
@@ -46,6 +48,7 @@ __all__ = [
     "SelfAttention",
     "SinusoidalPositions",
     "Tokenizer",
+    "Trace",
     "TrainingOptions",
     "Transformer",
     "TransformerConfig",
@@ -61,6 +64,7 @@ __all__ = [
     "recorded_attention",
     "scaled_dot_product_attention",
     "sinusoidal_positions",
+    "trace",
 ]
 
 # These need more than torch: their modules are loaded when first asked for.

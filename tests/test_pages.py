@@ -24,6 +24,7 @@ NAMES = [TOC["root"]] + [
 CHAPTERS = [name for name in NAMES if name.startswith("notebooks/")]
 CLAIMS = yaml.safe_load((nb.BOOK / "claims.yml").read_text("utf-8"))
 FAQ = yaml.safe_load((nb.BOOK / "faq.yml").read_text("utf-8"))
+TERMS = yaml.safe_load((nb.BOOK / "glossary.yml").read_text("utf-8"))
 EVERY_PAGE = [*NAMES, "index", "search", "genindex"]
 
 
@@ -236,6 +237,24 @@ def test_the_ledger_has_no_other_rows():
 def test_a_question_leads_to_its_section(entry):
     link = f"../notebooks/{entry['chapter']}.html#{entry['section']}"
     assert article("book/faq").find("a", href=link)
+
+
+@pytest.mark.parametrize("entry", TERMS, ids=lambda entry: entry["term"])
+def test_a_term_leads_to_its_section(entry):
+    name = entry["chapter"]
+    page = f"../notebooks/{name}" if name[0].isdigit() else name
+    own = entry["term"].lower().replace(" ", "-")
+    term = article("book/glossary").find("section", id=own)
+    assert term.find("span", lang="zh-Hans").text == entry["chinese"]
+    link = term.find("a", href=f"{page}.html#{entry['section']}")
+    assert link.text.strip()
+
+
+def test_the_glossary_has_no_other_terms():
+    names = [
+        heading.find(string=True) for heading in article("book/glossary")("h3")
+    ]
+    assert names == [entry["term"] for entry in TERMS]
 
 
 def test_the_reference_covers_every_module():

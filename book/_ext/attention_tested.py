@@ -1,7 +1,7 @@
-"""Sphinx extension of the book: the ledger, the FAQ, and where they link to.
+"""Sphinx extension of the book: pages made from lists, and their links.
 
-- ``{claims}`` and ``{faq}`` make their pages from ``claims.yml`` and
-  ``faq.yml``.
+- ``{claims}``, ``{faq}`` and ``{terms}`` make the ledger, the questions and
+  the glossary from ``claims.yml``, ``faq.yml`` and ``glossary.yml``.
 - A code cell tagged ``claim-C2.1`` gets the anchor ``#claim-c2-1`` and can be
   referred to by that name.
 - A blockquote becomes a box, coloured by the first word of its bold lead.
@@ -36,13 +36,24 @@ def title(chapter: str) -> str:
     return next(x for x in text.splitlines() if x.startswith("# "))[2:]
 
 
+def section(entry: dict[str, str]) -> str:
+    """Return the address of the section that an entry links to."""
+    name = entry["chapter"]
+    page = f"../notebooks/{name}.ipynb" if name[0].isdigit() else f"{name}.md"
+    return f"{page}#{entry['section']}"
+
+
 class FromYaml(SphinxDirective):
     """Write Markdown from a list of entries and let MyST read it."""
 
     source: ClassVar[str]
 
+    def heading(self, entry: dict[str, str]) -> str:
+        """Return the heading of the part of the page that an entry is in."""
+        return title(entry["chapter"])
+
     def markdown(self, entries: list[dict[str, str]]) -> list[str]:
-        """Return the lines of one chapter's part of the page."""
+        """Return the lines of one part of the page."""
         raise NotImplementedError
 
     def run(self) -> list[nodes.Node]:
@@ -50,10 +61,10 @@ class FromYaml(SphinxDirective):
         self.env.note_dependency(str(path))
         entries = yaml.safe_load(path.read_text("utf-8"))
         container = nodes.Element()
-        for chapter in dict.fromkeys(entry["chapter"] for entry in entries):
-            lines = [f"## {title(chapter)}", ""]
+        for heading in dict.fromkeys(map(self.heading, entries)):
+            lines = [f"## {heading}", ""]
             lines += self.markdown(
-                [entry for entry in entries if entry["chapter"] == chapter]
+                [entry for entry in entries if self.heading(entry) == heading]
             )
             self.state.nested_parse(
                 StringList(lines, str(path)), 0, container, match_titles=True
@@ -90,11 +101,36 @@ class Faq(FromYaml):
     def markdown(self, entries: list[dict[str, str]]) -> list[str]:
         lines = []
         for entry in entries:
-            link = f"../notebooks/{entry['chapter']}.ipynb#{entry['section']}"
+            link = section(entry)
             lines += [
                 f"### {entry['question']}",
                 "",
                 f"{entry['answer']} [More, with the evidence]({link}).",
+                "",
+            ]
+        return lines
+
+
+class Terms(FromYaml):
+    """The glossary: terms by letter, each a heading that can be linked to."""
+
+    source = "glossary.yml"
+
+    def heading(self, entry: dict[str, str]) -> str:
+        return entry["term"][0].upper()
+
+    def markdown(self, entries: list[dict[str, str]]) -> list[str]:
+        lines = []
+        for entry in entries:
+            page = title(entry["chapter"])
+            number = page.split()[0]
+            where = f"Chapter {number}" if number.isdigit() else page
+            lines += [
+                f"### {entry['term']}",
+                "",
+                f'<span lang="zh-Hans">{entry["chinese"]}</span>',
+                "",
+                f"{entry['meaning']} ({where}: []({section(entry)}))",
                 "",
             ]
         return lines
@@ -167,6 +203,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register all of the above."""
     app.add_directive("claims", Claims)
     app.add_directive("faq", Faq)
+    app.add_directive("terms", Terms)
     app.connect("config-inited", leave_figures_unnumbered, priority=900)
     app.connect("doctree-read", anchor_claims)
     app.connect("doctree-read", mark_boxes)
