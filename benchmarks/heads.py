@@ -36,6 +36,7 @@ from minitransformer.attention import (
     scaled_dot_product_attention,
 )
 from minitransformer.corpora import Pair
+from minitransformer.counting import count_parameters
 from minitransformer.data import (
     Batch,
     Example,
@@ -286,7 +287,7 @@ def train(
         "width": width,
         "heads": heads,
         "seed": seed,
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": count_parameters(model),
         "valid_loss": trainer.validate(),
         "bleu": bleu(found, [[pair.target] for pair in book.test]).value,
         "pronouns": pronoun_accuracy(found, book.test).value,

@@ -33,6 +33,7 @@ from minitransformer import (
     TrainingOptions,
     greedy_decode,
 )
+from minitransformer.counting import count_parameters
 from minitransformer.data import Example, encode_pairs, make_batch
 from minitransformer.evaluation import alignment_error, attention_links, bleu
 from minitransformer.files import read_json, write_json
@@ -80,21 +81,16 @@ def once(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def config_for(kind: str, vocab_size: int, width: int) -> RecurrentConfig:
     """Give every kind the parameters of the additive one, or a few more."""
     additive = RecurrentConfig(source_vocab_size=vocab_size, d_model=width)
-    wanted = count(RecurrentTranslator(additive))
+    wanted = count_parameters(RecurrentTranslator(additive))
     config = additive
     while kind != "additive":
         config = RecurrentConfig(
             source_vocab_size=vocab_size, d_model=width, attention=kind
         )
-        if count(RecurrentTranslator(config)) >= wanted:
+        if count_parameters(RecurrentTranslator(config)) >= wanted:
             break
         width += 2
     return config
-
-
-def count(model: nn.Module) -> int:
-    """Count the parameters."""
-    return sum(p.numel() for p in model.parameters())
 
 
 def alike(examples: Sequence[Example]) -> Iterator[list[int]]:
@@ -203,7 +199,7 @@ def train(
         "kind": kind,
         "seed": seed,
         "config": asdict(config),
-        "parameters": count(model),
+        "parameters": count_parameters(model),
         "core_seconds": trainer.core_seconds,
         "history": trainer.history,
         "valid_loss": trainer.history[-1]["valid_loss"],

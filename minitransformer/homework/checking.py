@@ -101,6 +101,7 @@ def check(name: str, answer: Any, seed: int = 0) -> Verdict:
     >>> check("2.1", ...)
     2.1 waits for your answer: replace the dots (...).
     """
+    name = str(name)  # 3.1 will do for "3.1"
     _load_chapter(name)
     if name not in _CHECKS and name not in _KEYS:
         known = ", ".join(sorted({*_CHECKS, *_KEYS}, key=_in_order))
@@ -136,14 +137,15 @@ def _in_order(name: str) -> tuple[int, str]:
     return int(chapter), rest
 
 
-def _judge_quiz(name: str, answers: Sequence[str]) -> Verdict:
+def _judge_quiz(name: str, answers: Any) -> Verdict:
     """Compare letters with the computed key, and give nothing else away."""
-    if len(answers) != QUESTIONS:
-        raise Wrong(
-            f"a quiz has {QUESTIONS} answers, such as 'A'; these are"
-            f" {len(answers)}."
-        )
     refuse_stub(answers)
+    count = len(answers) if isinstance(answers, Sequence) else 1
+    if count != QUESTIONS:
+        raise Wrong(
+            f"a quiz has {QUESTIONS} answers, such as 'A'; here there"
+            f" {'is' if count == 1 else 'are'} {count}."
+        )
     given = [str(letter).strip().upper() for letter in answers]
     pairs = zip(given, _KEYS[name](), strict=True)
     wrong = [str(i + 1) for i, (a, b) in enumerate(pairs) if a != b]

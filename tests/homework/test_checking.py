@@ -127,7 +127,13 @@ def test_a_quiz_says_which_answers_and_not_what(lesson):
     )
     assert "five" not in verdict.message
     assert "waits" in check("99.quiz", [...] * 5).message
-    assert "these are 2" in check("99.quiz", ["A", "B"]).message
+    assert "there are 2" in check("99.quiz", ["A", "B"]).message
+    assert "there is 1" in check("99.quiz", 5).message
+    assert "waits" in check("99.quiz", ...).message
+
+
+def test_a_name_may_be_given_as_a_number(lesson):
+    assert check(99.1, lambda x: 2 * x)
 
 
 @pytest.mark.parametrize("name", ["99.2", "2.9", "0.1", "hello", ""])
