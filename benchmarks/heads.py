@@ -14,9 +14,7 @@ head is silenced alone, many are silenced together, and their patterns are
 compared. About half an hour on one thread; times are processor time.
 """
 
-import argparse
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,33 +24,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import RESULTS, alternate, ratio, surroundings
+from measuring import alternate, ratio, surroundings
+from small_runs import (
+    Storybook,
+    bleu_of,
+    once,
+    read_arguments,
+    run_all,
+    storybook,
+    train,
+)
 from torch import Tensor
 from torch.testing import assert_close
 
-from minitransformer import Transformer, TransformerConfig, Translator
+from minitransformer import Transformer, Translator
 from minitransformer.attention import (
     MultiHeadAttention,
     scaled_dot_product_attention,
 )
-from minitransformer.corpora import Pair
-from minitransformer.counting import count_parameters
 from minitransformer.data import (
     Batch,
     Example,
     bucketed,
-    encode_pairs,
-    endless_batches,
     make_batch,
 )
-from minitransformer.evaluation import bleu, pronoun_accuracy
 from minitransformer.files import read_json, write_json
 from minitransformer.recording import recorded_attention
-from minitransformer.storybook import StoryPair, splits
-from minitransformer.text import Tokenizer
-from minitransformer.training import Trainer, TrainingOptions, translation_loss
+from minitransformer.training import TrainingOptions, translation_loss
 
-ROOT = Path(__file__).parents[1]
 LOOKED_INTO = 8  # heads
 
 
@@ -195,71 +194,16 @@ def measure_speed(plan: Plan) -> list[dict[str, Any]]:
 # Quality ---
 
 
-class Storybook:
-    """The corpus as text and as ids, made once for all runs."""
-
-    def __init__(self, plan: Plan) -> None:
-        stories = splits(plan.pairs, plan.test_pairs, plan.test_pairs, 1)
-        texts = {
-            name: [Pair(pair.source, pair.target) for pair in pairs]
-            for name, pairs in stories.items()
-        }
-        self.tokenizer = Tokenizer.train(
-            [pair.source for pair in texts["train"]]
-            + [pair.target for pair in texts["train"]],
-            plan.vocabulary,
-        )
-        self.test: list[StoryPair] = stories["test"]
-        self.examples = {
-            name: encode_pairs(
-                texts[name], self.tokenizer, self.tokenizer, 128
-            )
-            for name in ("train", "valid")
-        }
-        self.judged = encode_pairs(
-            texts["test"][: plan.judged], self.tokenizer, self.tokenizer, 128
-        )
-
-
 def build(plan: Plan, book: Storybook, width: int, heads: int) -> Transformer:
     """Make the model, the same weights for every number of heads."""
-    return Transformer(
-        TransformerConfig(
-            source_vocab_size=book.tokenizer.vocab_size,
-            d_model=width,
-            num_heads=heads,
-            num_encoder_layers=plan.layers,
-            num_decoder_layers=plan.layers,
-            d_ff=2 * width,
-            dropout=0.1,
-            max_len=128,
-        )
-    )
+    return Transformer(book.config(width, heads, plan.layers))
 
 
-def translate(
-    model: Transformer, book: Storybook, pairs: list[StoryPair]
-) -> list[str]:
-    """Translate by greedy search."""
-    translator = Translator(model, book.tokenizer, book.tokenizer)
-    return translator.translate_lines(
-        [pair.source for pair in pairs], beam_size=1, split=False
-    )
-
-
-def bleu_of(
-    model: Transformer, book: Storybook, pairs: list[StoryPair]
-) -> float:
-    """Score greedy translations."""
-    found = translate(model, book, pairs)
-    return bleu(found, [[pair.target] for pair in pairs]).value
-
-
-def train(
-    plan: Plan, book: Storybook, width: int, heads: int, seed: int
-) -> tuple[Transformer, dict[str, Any]]:
-    """Train one translator and score it."""
-    started = time.process_time()
+def make(
+    plan: Plan, width: int, heads: int, seed: int, place: Path
+) -> dict[str, Any]:
+    """Train one translator, score it, and keep it to be looked into."""
+    book = storybook(plan)
     torch.manual_seed(seed)
     options = TrainingOptions(
         updates=plan.updates,
@@ -270,49 +214,24 @@ def train(
         precision="fp32",
         seed=seed,
     )
-    trainer = Trainer(
-        build(plan, book, width, heads),
-        book.examples["train"],
-        book.examples["valid"],
-        options,
-    )
-    batches = endless_batches(
-        book.examples["train"], plan.batch_tokens, options.seed
-    )
-    for _ in range(plan.updates):
-        trainer.update([next(batches)])
-    model = trainer.averaged
-    found = translate(model, book, book.test)
-    return model, {
-        "width": width,
-        "heads": heads,
-        "seed": seed,
-        "parameters": count_parameters(model),
-        "valid_loss": trainer.validate(),
-        "bleu": bleu(found, [[pair.target] for pair in book.test]).value,
-        "pronouns": pronoun_accuracy(found, book.test).value,
-        "core_seconds": time.process_time() - started,
-    }
+    model, scores = train(build(plan, book, width, heads), book, options)
+    Translator(model, book.tokenizer, book.tokenizer).save(place)
+    return {"width": width, "heads": heads, "seed": seed} | scores
 
 
-def train_all(plan: Plan, folder: Path, share: tuple[int, int]) -> None:
-    """Make the runs of one's share that are not finished yet."""
-    runs = [
-        (width, heads, seed)
-        for seed in plan.seeds
-        for i, heads in enumerate(plan.heads)
-        for width in plan.widths[:: (-1) ** i]  # two shares cost the same
-    ]
-    book = None
-    for number, (width, heads, seed) in enumerate(runs):
-        place = folder / f"width{width}-heads{heads}-seed{seed}"
-        if number % share[1] != share[0] or (place / "run.json").exists():
-            continue
-        book = book or Storybook(plan)
-        model, run = train(plan, book, width, heads, seed)
-        Translator(model, book.tokenizer, book.tokenizer).save(place)
-        write_json(place / "run.json", run)
-        print(place.name, {k: round(v, 3) for k, v in run.items()}, flush=True)
+def all_runs(
+    plan: Plan, folder: Path
+) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Name all runs and say how each is made."""
+    runs = {}
+    for seed in plan.seeds:
+        for i, heads in enumerate(plan.heads):
+            for width in plan.widths[:: (-1) ** i]:  # shares cost the same
+                name = f"width{width}-heads{heads}-seed{seed}"
+                runs[name] = partial(
+                    make, plan, width, heads, seed, folder / name
+                )
+    return runs
 
 
 # Looking in ---
@@ -420,10 +339,12 @@ def shares(weights: Tensor, square: bool) -> Tensor:
     return torch.stack([column.mean(-1) for column in columns], dim=-1)
 
 
-def look_into(plan: Plan, book: Storybook, place: Path) -> dict[str, Any]:
+def look_into(plan: Plan, place: Path) -> dict[str, Any]:
     """Silence heads of one trained model, and describe its patterns."""
+    book = storybook(plan)
     model = Translator.load(place).model
-    groups = bucketed(book.judged, 2_048, seed=0)
+    judged = book.examples["test"][: plan.judged]
+    groups = bucketed(judged, 2_048, seed=0)
     batches = [make_batch(group) for group in groups]
     pairs = book.test[: plan.judged]
     every = [
@@ -431,7 +352,7 @@ def look_into(plan: Plan, book: Storybook, place: Path) -> dict[str, Any]:
         for name, module in attentions(model).items()
         for head in range(module.num_heads)
     ]
-    looks, apart = patterns(model, book.judged)
+    looks, apart = patterns(model, judged)
     heads = []
     for name, head in every:
         with silenced(model, [(name, head)]):
@@ -476,7 +397,7 @@ def look_into(plan: Plan, book: Storybook, place: Path) -> dict[str, Any]:
         "pruned": pruned,
         "loss_with_one_head_left": best_left,
         "distance": apart,
-        "distance_untrained": patterns(fresh, book.judged)[1],
+        "distance_untrained": patterns(fresh, judged)[1],
     }
 
 
@@ -489,29 +410,13 @@ def looked_into(plan: Plan, folder: Path) -> list[Path]:
     ]
 
 
-def look_into_all(plan: Plan, folder: Path, share: tuple[int, int]) -> None:
-    """Look into the models of one's share, those that are trained."""
-    book = None
-    for number, place in enumerate(looked_into(plan, folder)):
-        if number % share[1] != share[0] or (place / "looked.json").exists():
-            continue
-        if (place / "run.json").exists():
-            book = book or Storybook(plan)
-            write_json(place / "looked.json", look_into(plan, book, place))
-            print(place.name, "looked into", flush=True)
-
-
-def gather(plan: Plan, folder: Path) -> dict[str, Any]:
-    """Look into the models, time the forms, and put all together."""
-    runs = [
-        read_json(folder / f"width{width}-heads{heads}-seed{seed}/run.json")
-        for width in plan.widths
-        for heads in plan.heads
-        for seed in plan.seeds
-    ]
-    look_into_all(plan, folder, (0, 1))
-    if not (folder / "speed.json").exists():
-        write_json(folder / "speed.json", measure_speed(plan))
+def gather(
+    plan: Plan,
+    folder: Path,
+    runs: dict[str, dict[str, Any]],
+    looked: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """Time the forms, and put all together."""
     return {
         "surroundings": surroundings(),
         "plan": {
@@ -525,35 +430,31 @@ def gather(plan: Plan, folder: Path) -> dict[str, Any]:
                 "judged",
             )
         },
-        "runs": runs,
-        "looked_into": [
-            read_json(place / "looked.json")
-            for place in looked_into(plan, folder)
-        ],
+        "runs": list(runs.values()),
+        "looked_into": list(looked.values()),
         "speed_width": SPEED_WIDTH,
-        "speed": read_json(folder / "speed.json"),
+        "speed": once(folder / "speed.json", partial(measure_speed, plan)),
     }
 
 
 def main() -> None:
     """Measure and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--small", action="store_true", help="a quick test")
-    parser.add_argument("--share", help="such as 0/2: every second run alone")
-    parser.add_argument(
-        "--folder", type=Path, default=ROOT / "build" / "heads"
-    )
-    parser.add_argument("--out", type=Path, default=RESULTS / "heads.json")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    arguments = read_arguments("heads", __doc__)
     plan = SMALL if arguments.small else Plan()
-    if arguments.share:
-        number, count = map(int, arguments.share.split("/"))
-        train_all(plan, arguments.folder, (number, count))
-        look_into_all(plan, arguments.folder, (number, count))
-    else:
-        train_all(plan, arguments.folder, (0, 1))
-        write_json(arguments.out, gather(plan, arguments.folder))
+    folder, share = arguments.folder, arguments.share or (0, 1)
+    runs = run_all(all_runs(plan, folder), folder, share)
+    places = looked_into(plan, folder)
+    looked = run_all(
+        {
+            f"{place.name}/looked": partial(look_into, plan, place)
+            for place in places
+            if (place / "run.json").exists()
+        },
+        folder,
+        share,
+    )
+    if not arguments.share:
+        write_json(arguments.out, gather(plan, folder, runs, looked))
 
 
 if __name__ == "__main__":

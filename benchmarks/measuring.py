@@ -1,5 +1,6 @@
 """How the benchmarks measure: in turn, by processor time, with intervals."""
 
+import math
 import platform
 import random
 import statistics
@@ -14,6 +15,10 @@ from typing import Any
 import torch
 
 RESULTS = Path(__file__).parents[1] / "minitransformer" / "results"
+
+# Student's t: 95 % of the means of n values lie this many deviations away.
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447}
+STUDENT |= {8: 2.365, 9: 2.306, 10: 2.262}
 
 
 def processor() -> str:
@@ -164,4 +169,23 @@ def ratio(
         "median": round(statistics.median(rounds), 3),
         "low": round(medians[int(0.025 * resamples)], 3),
         "high": round(medians[int(0.975 * resamples)], 3),
+    }
+
+
+def mean_interval(values: Sequence[float]) -> dict[str, float]:
+    """Return the mean of a few seeds and its 95 % interval by Student's t.
+
+    One value has no interval: its ends are not numbers.
+
+    >>> mean_interval([1.0, 2.0, 3.0])["low"]
+    -0.4843
+    """
+    mean, n = statistics.mean(values), len(values)
+    half = math.nan
+    if n > 1:
+        half = STUDENT[n] * statistics.stdev(values) / math.sqrt(n)
+    return {
+        "mean": round(mean, 4),
+        "low": round(mean - half, 4),
+        "high": round(mean + half, 4),
     }

@@ -12,7 +12,6 @@ is interrupted goes on where it stopped. Results go to
 """
 
 import argparse
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import RESULTS, alternate, ratio, surroundings
+from measuring import RESULTS, alternate, mean_interval, ratio, surroundings
+from small_runs import once
 from torch import Tensor, nn
 
 from minitransformer import (
@@ -36,7 +36,7 @@ from minitransformer import (
 from minitransformer.counting import count_parameters
 from minitransformer.data import Example, encode_pairs, make_batch
 from minitransformer.evaluation import alignment_error, attention_links, bleu
-from minitransformer.files import read_json, write_json
+from minitransformer.files import write_json
 from minitransformer.storybook import StoryPair, splits, words
 from minitransformer.training import Trainer
 
@@ -46,7 +46,6 @@ BUCKETS = ((1, 6), (7, 9), (10, 12), (13, 15), (16, 99))  # words of the source
 # The second joins two clauses like the first by "and" or "but": the same words
 # and constructions, twice as long.
 CLAUSES = ("transitive", "two_clauses")
-T_3 = 4.303  # Student's, 95 %, for the mean of three
 OPTIONS = TrainingOptions(
     updates=480,
     batch_tokens=1_024,
@@ -65,14 +64,6 @@ CLOCKS: dict[str, tuple[int, Callable[[], float]]] = {
     "wall_2": (2, time.perf_counter),  # means little on a busy machine
 }
 REACHES = [2, 4, 8, 16, 32, 64, 128, 256]
-
-
-def once(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Measure, unless the result is there from an earlier run."""
-    if not path.exists():
-        write_json(path, measure())
-    found: dict[str, Any] = read_json(path)
-    return found
 
 
 # How BLEU falls with the length ---
@@ -229,14 +220,6 @@ def tell_stories(small: bool) -> dict[str, Any]:
     return {"pairs": pairs, "examples": examples, "tokenizer": tokenizer}
 
 
-def interval(values: Sequence[float]) -> dict[str, float]:
-    """Return the mean of the seeds and its 95 % interval by Student's t."""
-    mean = statistics.mean(values)
-    spread = statistics.stdev(values) if len(values) > 1 else math.nan
-    half = T_3 * spread / math.sqrt(len(values))
-    return {"mean": mean, "low": mean - half, "high": mean + half}
-
-
 def kept(run: dict[str, Any]) -> float:
     """Return the BLEU of two clauses over that of one."""
     one, two = (run["clauses"][pattern]["bleu"] for pattern in CLAUSES)
@@ -264,22 +247,24 @@ def bottleneck(folder: Path, small: bool) -> dict[str, Any]:
     kinds = {
         kind: {
             "parameters": mine[0]["parameters"],
-            "valid_loss": interval([run["valid_loss"] for run in mine]),
+            "valid_loss": mean_interval([run["valid_loss"] for run in mine]),
             "bleu": [
-                interval([run["scores"][i]["bleu"] for run in mine])
+                mean_interval([run["scores"][i]["bleu"] for run in mine])
                 for i in groups
             ],
             "clauses": {
-                name: interval([run["clauses"][name]["bleu"] for run in mine])
+                name: mean_interval(
+                    [run["clauses"][name]["bleu"] for run in mine]
+                )
                 for name in CLAUSES
             },
-            "kept": interval([kept(run) for run in mine]),
+            "kept": mean_interval([kept(run) for run in mine]),
         }
         for kind, mine in by_kind.items()
     }
     gain = {  # over no attention, within each seed
         kind: [
-            interval(
+            mean_interval(
                 [
                     run["scores"][i]["bleu"] - none["scores"][i]["bleu"]
                     for run, none in zip(

@@ -55,6 +55,14 @@ def test_ratios_by_hand(measuring):
     assert found == {"median": 3.0, "low": 2.0, "high": 4.0}
 
 
+def test_intervals_of_a_mean_by_hand(measuring):
+    # The deviation is 1, its root of three 0.577, and 4.303 times that 2.484.
+    found = measuring.mean_interval([1.0, 2.0, 3.0])
+    assert found == {"mean": 2.0, "low": -0.4843, "high": 4.4843}
+    alone = measuring.mean_interval([5.0])
+    assert alone["mean"] == 5 and alone["low"] != alone["low"]
+
+
 def measured(folder, script, *arguments):
     """Run a script in miniature; return what it wrote and printed."""
     out = folder / "result.json"

@@ -1,0 +1,224 @@
+"""Small translators on the storybook: what several benchmarks train alike."""
+
+import argparse
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from measuring import RESULTS
+
+from minitransformer import Transformer, TransformerConfig, Translator
+from minitransformer.corpora import Pair
+from minitransformer.counting import count_parameters
+from minitransformer.data import encode_pairs, endless_batches
+from minitransformer.evaluation import bleu, pronoun_accuracy
+from minitransformer.files import read_json, write_json
+from minitransformer.storybook import StoryPair, splits
+from minitransformer.text import Tokenizer
+from minitransformer.training import Trainer, TrainingOptions
+
+ROOT = Path(__file__).parents[1]
+MAX_LEN = 128
+
+
+class Sizes(Protocol):
+    """What a plan says of the corpus."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens of the shared vocabulary."""
+
+    @property
+    def pairs(self) -> int:
+        """Pairs to learn from."""
+
+    @property
+    def test_pairs(self) -> int:
+        """Pairs to validate with, and as many to test with."""
+
+
+class Storybook:
+    """The corpus as text and as ids, made once for all runs.
+
+    Attributes:
+        tokenizer: Of both languages.
+        test: Pairs to score translations with.
+        examples: The ids of each split: ``train``, ``valid`` and ``test``.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        stories = splits(sizes.pairs, sizes.test_pairs, sizes.test_pairs, 1)
+        texts = {
+            name: [Pair(pair.source, pair.target) for pair in pairs]
+            for name, pairs in stories.items()
+        }
+        self.tokenizer = Tokenizer.train(
+            [pair.source for pair in texts["train"]]
+            + [pair.target for pair in texts["train"]],
+            sizes.vocabulary,
+        )
+        self.test: list[StoryPair] = stories["test"]
+        self.examples = {
+            name: encode_pairs(
+                texts[name], self.tokenizer, self.tokenizer, MAX_LEN
+            )
+            for name in ("train", "valid", "test")
+        }
+
+    def config(
+        self, width: int, heads: int, layers: int, **changes: Any
+    ) -> TransformerConfig:
+        """Describe a small translator; ``changes`` override the rest."""
+        sizes = {
+            "d_model": width,
+            "num_heads": heads,
+            "num_encoder_layers": layers,
+            "num_decoder_layers": layers,
+            "d_ff": 2 * width,
+            "dropout": 0.1,
+            "max_len": MAX_LEN,
+        }
+        return TransformerConfig(
+            source_vocab_size=self.tokenizer.vocab_size, **sizes | changes
+        )
+
+
+@cache
+def storybook(sizes: Sizes) -> Storybook:
+    """Make the corpus when the first run needs it; ``sizes`` are frozen."""
+    return Storybook(sizes)
+
+
+def translate(
+    model: Transformer, book: Storybook, pairs: list[StoryPair]
+) -> list[str]:
+    """Translate by greedy search."""
+    translator = Translator(model, book.tokenizer, book.tokenizer)
+    return translator.translate_lines(
+        [pair.source for pair in pairs], beam_size=1, split=False
+    )
+
+
+def bleu_of(
+    model: Transformer, book: Storybook, pairs: list[StoryPair]
+) -> float:
+    """Score greedy translations."""
+    found = translate(model, book, pairs)
+    return bleu(found, [[pair.target] for pair in pairs]).value
+
+
+def train(
+    model: Transformer,
+    book: Storybook,
+    options: TrainingOptions,
+    each: Callable[[Trainer, float], None] | None = None,
+) -> tuple[Transformer, dict[str, Any]]:
+    """Train one translator and score it.
+
+    Args:
+        model: Fresh weights.
+        book: What it learns from, and is judged by.
+        options: How to train; ``updates`` of them are made.
+        each: Called after every update with the trainer and the loss.
+
+    Returns:
+        The averaged model and its scores. ``valid_loss`` is the loss per
+        token in nats, without smoothing.
+    """
+    started = time.process_time()
+    trainer = Trainer(
+        model, book.examples["train"], book.examples["valid"], options
+    )
+    batches = endless_batches(
+        book.examples["train"], options.batch_tokens, options.seed
+    )
+    for _ in range(options.updates):
+        loss, _ = trainer.update([next(batches)])
+        if each:
+            each(trainer, loss)
+    averaged = trainer.averaged
+    assert isinstance(averaged, Transformer)
+    found = translate(averaged, book, book.test)
+    return averaged, {
+        "parameters": count_parameters(averaged),
+        "valid_loss": trainer.validate(),
+        "bleu": bleu(found, [[pair.target] for pair in book.test]).value,
+        "pronouns": pronoun_accuracy(found, book.test).value,
+        "core_seconds": time.process_time() - started,
+    }
+
+
+def once(path: Path, measure: Callable[[], Any]) -> Any:
+    """Measure, unless the result is there from an earlier run."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, measure())
+    return read_json(path)
+
+
+def run_all(
+    runs: Mapping[str, Callable[[], dict[str, Any]]],
+    folder: Path,
+    share: tuple[int, int] = (0, 1),
+) -> dict[str, dict[str, Any]]:
+    """Make the runs of one's share that are not finished yet.
+
+    Args:
+        runs: Name to what makes it.
+        folder: Keeps ``NAME/run.json`` of every finished run.
+        share: ``(1, 2)`` is the second of every two runs.
+
+    Returns:
+        The runs of this share, by name.
+    """
+    found = {}
+    for number, (name, make) in enumerate(runs.items()):
+        if number % share[1] == share[0]:
+            path = folder / name / "run.json"
+            new = not path.exists()
+            found[name] = once(path, make)
+            if new:
+                show = {
+                    key: round(value, 3)
+                    for key, value in found[name].items()
+                    if isinstance(value, int | float)
+                }
+                print(name, show, flush=True)
+    return found
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the command line of such a benchmark says.
+
+    Attributes:
+        small: Whether this is a quick test.
+        share: Which runs are ours; ``None``: all, and the result is written.
+        folder: Where finished runs are kept.
+        out: Where the result goes.
+    """
+
+    small: bool
+    share: tuple[int, int] | None
+    folder: Path
+    out: Path
+
+
+def read_arguments(name: str, description: str | None) -> Arguments:
+    """Read the command line, and keep to one thread."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--small", action="store_true", help="a quick test")
+    parser.add_argument("--share", help="such as 0/2: every second run alone")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / name)
+    parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json")
+    found = parser.parse_args()
+    torch.set_num_threads(1)
+    share = None
+    if found.share:
+        number, count = map(int, found.share.split("/"))
+        share = number, count
+    return Arguments(found.small, share, found.folder, found.out)
