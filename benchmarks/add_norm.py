@@ -12,7 +12,7 @@ clipping would hide what is compared.
 
 Two questions. Do deep stacks without residuals learn worse than shallow ones?
 And where should the norm stand: before or after, with and without warm-up, at
-several learning rates? About half an hour on one thread.
+two learning rates? About half an hour on one thread.
 """
 
 import math
@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from measuring import surroundings
+from measuring import mean_interval, surroundings
 from small_runs import Sizes, read_arguments, run_all, storybook
 from torch import Tensor, nn
 
@@ -45,16 +45,16 @@ class Plan:
 
     width: int = 64
     heads: int = 4
-    depths: tuple[int, ...] = (6, 24)
+    depths: tuple[int, ...] = (2, 6, 24)
     seeds: tuple[int, ...] = (0, 1, 2)
     rates: tuple[float, ...] = (1e-3, 3e-3)
-    warmups: tuple[int, ...] = (0, 50)
-    updates: int = 200
-    windows: int = 16  # in a batch
+    warmups: tuple[int, ...] = (0, 45)
+    updates: int = 180
+    windows: int = 8  # in a batch
     length: int = 32
     judged: int = 20  # last updates, whose mean is the final training loss
-    quality_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    quality_updates: int = 400
+    quality_seeds: tuple[int, ...] = (0, 1, 2, 3)
+    quality_updates: int = 800
     vocabulary: int = 500
     pairs: int = 16_000
     test_pairs: int = 500
@@ -64,13 +64,13 @@ SMALL = Plan(
     width=16,
     heads=2,
     depths=(2, 3),
-    seeds=(0,),
+    seeds=(0, 1),
     warmups=(0, 2),
     updates=4,
     windows=4,
     length=8,
     judged=2,
-    quality_seeds=(0,),
+    quality_seeds=(0, 1),
     quality_updates=5,
     vocabulary=300,
     pairs=200,
@@ -278,20 +278,24 @@ def all_runs(plan: Plan) -> dict[str, Callable[[], dict[str, Any]]]:
         runs[name] = partial(train, plan, kind, depth, rate, warmup, seed, n)
 
     n, warm = plan.updates, plan.warmups[-1]
+    high, deepest = plan.rates[-1], plan.depths[-1]
     for seed in plan.seeds:
         for depth in plan.depths[::-1]:
             for rate in plan.rates:
                 for warmup in plan.warmups:
+                    if (depth, warmup) == (deepest, 0) and rate < high:
+                        continue  # these are dear
                     for kind in ("post", "pre"):
                         add(kind, depth, rate, warmup, seed, n)
-                for kind in ("plain", "norm", "residual"):
-                    add(kind, depth, rate, warm, seed, n)
-            add("pre, no last norm", depth, plan.rates[-1], warm, seed, n)
-        add("pre, batch norm", plan.depths[0], plan.rates[-1], warm, seed, n)
-    for seed in plan.quality_seeds:
-        for kind in ("post", "pre"):
-            rate, n = plan.rates[-1], plan.quality_updates
-            add(kind, plan.depths[0], rate, warm, seed, n)
+            for kind in ("plain", "norm", "residual"):
+                add(kind, depth, high, warm, seed, n)
+        add("pre, no last norm", deepest, high, warm, seed, n)
+        add("pre, batch norm", plan.depths[1], high, warm, seed, n)
+    for seed in plan.quality_seeds:  # where both train well: shallow, longer
+        for rate in plan.rates:
+            for kind in ("post", "pre"):
+                n = plan.quality_updates
+                add(kind, plan.depths[0], rate, warm, seed, n)
     return runs
 
 
@@ -300,6 +304,61 @@ def unigram_entropy(plan: Plan) -> float:
     counts = windows(plan, "train", plan.length).flatten().bincount()
     shares = counts[counts > 0] / counts.sum()
     return -(shares * shares.log()).sum().item()
+
+
+def group(runs: list[dict[str, Any]], unigram: float) -> dict[str, Any]:
+    """Put the seeds of one setting together; a broken run has no loss."""
+    whole = [run for run in runs if run["finite"]]
+    names = ("train_loss", "valid_loss", "valid_loss_by_batch")
+    losses = {name: [run[name] for run in whole] for name in names}
+    return {
+        name: runs[0][name]
+        for name in ("kind", "depth", "rate", "warmup", "updates")
+    } | {
+        "seeds": len(runs),
+        "broken": len(runs) - len(whole),
+        # It predicts (nearly) no better than the frequencies of the tokens.
+        "stalled": sum(loss > unigram - 0.05 for loss in losses["train_loss"]),
+        "curve": [
+            round(sum(step) / len(step), 3)
+            for step in zip(*(run["losses"] for run in whole), strict=True)
+        ],
+        **{
+            name: (
+                mean_interval(values)
+                if len(values) > 1 and values[0]
+                else None
+            )
+            for name, values in losses.items()
+        },
+    }
+
+
+def groups(plan: Plan, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put the seeds of every setting together."""
+    settings: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    names = ("kind", "depth", "rate", "warmup", "updates")
+    for run in runs:
+        setting = tuple(run[name] for name in names)
+        settings.setdefault(setting, []).append(run)
+    unigram = unigram_entropy(plan)
+    return [group(alike, unigram) for alike in settings.values()]
+
+
+def pre_minus_post(
+    plan: Plan, runs: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Compare the long runs seed by seed, at each learning rate."""
+    found = []
+    for rate in plan.rates:
+        loss = {
+            (run["kind"], run["seed"]): run["valid_loss"]
+            for run in runs
+            if run["updates"] == plan.quality_updates and run["rate"] == rate
+        }
+        gaps = [loss["pre", s] - loss["post", s] for s in plan.quality_seeds]
+        found.append({"rate": rate, "valid_loss": mean_interval(gaps)})
+    return found
 
 
 def main() -> None:
@@ -330,7 +389,12 @@ def main() -> None:
         },
         "vocabulary": storybook(plan).tokenizer.vocab_size,
         "unigram_loss": unigram_entropy(plan),
-        "runs": list(found.values()),
+        "groups": groups(plan, list(found.values())),
+        "pre_minus_post": pre_minus_post(plan, list(found.values())),
+        "runs": [
+            {name: run[name] for name in run if name != "losses"}
+            for run in found.values()
+        ],
     }
     write_json(arguments.out, result)
 

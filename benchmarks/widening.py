@@ -41,8 +41,8 @@ class Plan:
     ratios: tuple[int, ...] = (0, 1, 2, 4, 8)
     heads: int = 4
     layers: int = 2
-    seeds: tuple[int, ...] = (0, 1, 2)
-    updates: int = 500
+    seeds: tuple[int, ...] = (0, 1, 2, 3)
+    updates: int = 360
     warmup: int = 100
     batch_tokens: int = 768
     learning_rate: float = 3e-3
@@ -311,6 +311,10 @@ def main() -> None:
     }
     runs = run_all(jobs, arguments.folder, arguments.share or (0, 1))
     if arguments.share is None:
+        for each in runs.values():  # units by name of one seed will do
+            for layer in each.get("units", {}).values():
+                if each["seed"] != plan.seeds[0]:
+                    del layer["some_units"]
         result = {
             "surroundings": surroundings(),
             "plan": asdict(plan),

@@ -11,8 +11,10 @@ from torch.testing import assert_close
 from minitransformer.errors import UserError
 from minitransformer.positions import (
     LearnedPositions,
+    RecurrentPositions,
     SinusoidalPositions,
     sinusoidal_positions,
+    stretched_positions,
 )
 
 B, T, D, MAX_LEN = 2, 5, 6, 11
@@ -131,3 +133,105 @@ def test_double_from_the_start_is_double_to_the_last_digit():
     assert abs(double[late, 0].item() - expected) < 1e-15
     # A table that is made in float32 keeps that rounding under .double().
     assert torch.equal(single, double.float())
+
+
+# Recurrent positions ---
+
+
+def test_each_position_is_the_cell_of_the_one_before():
+    positions = RecurrentPositions(D)
+    found = positions.first_positions(4)
+    assert torch.equal(found[0], positions.first)
+    for t in range(3):
+        before = found[t : t + 1]
+        assert_close(found[t + 1], positions.cell(before, before)[0])
+
+
+def test_a_recurrence_of_one_feature_by_hand():
+    positions = RecurrentPositions(1)
+    with torch.no_grad():
+        for parameter in positions.parameters():
+            parameter.zero_()
+        positions.first.fill_(1.0)
+    # Gates at 0.5, and nothing new: half of the state is kept.
+    found = positions.first_positions(4).flatten()
+    assert_close(found, torch.tensor([1, 0.5, 0.25, 0.125]))
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_recurrent_positions_are_added_from_the_start(start):
+    positions = RecurrentPositions(D)
+    x = torch.randn(B, T, D)
+    table = positions.first_positions(start + T)
+    assert_close(positions(x, start), x + table[start:])
+    assert_close(positions(x[:, :1], start), positions(x, start)[:, :1])
+
+
+def test_a_longer_recurrence_begins_as_a_shorter_one_and_has_no_end():
+    positions = RecurrentPositions(D)
+    long = positions.first_positions(MAX_LEN)
+    for count in (1, T):
+        assert_close(positions.first_positions(count), long[:count])
+    assert long.isfinite().all()
+
+
+def test_a_recurrence_learns_from_late_positions():
+    positions = RecurrentPositions(D)
+    positions(torch.randn(B, 1, D), start=7).sum().backward()
+    for parameter in positions.parameters():
+        assert parameter.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_recurrence_in_other_precisions(dtype):
+    positions = RecurrentPositions(D)
+    x = torch.randn(B, T, D)
+    expected = positions(x)
+    output = positions.to(dtype)(x.to(dtype))
+    assert output.dtype == dtype
+    assert_close(output.float(), expected, rtol=0.02, atol=0.02)
+
+
+# Stretched positions ---
+
+
+def test_a_stretched_table_one_number_at_a_time():
+    table = torch.randn(3, D)
+    found = stretched_positions(table, 9)
+    entries = [(row - 0.4 * table[0]) / 0.6 for row in table]
+    for i in range(3):
+        for j in range(3):
+            expected = 0.4 * entries[i] + 0.6 * entries[j]
+            assert_close(found[3 * i + j], expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(1, 12), data=st.data())
+def test_stretching_keeps_the_trained_rows(n, data):
+    max_len = data.draw(st.integers(0, n**2))
+    table = torch.randn(n, D)
+    found = stretched_positions(table, max_len)
+    assert found.shape == (max_len, D)
+    kept = min(n, max_len)
+    assert_close(found[:kept], table[:kept])
+
+
+def test_no_two_stretched_positions_are_the_same():
+    found = stretched_positions(torch.randn(MAX_LEN, D), MAX_LEN**2)
+    assert torch.pdist(found).min() > 1e-3
+
+
+def test_two_digits_have_an_end():
+    table = torch.randn(3, D)
+    message = "3 rows reach 9 positions, not max_len=10: train a longer"
+    with pytest.raises(UserError, match=message):
+        stretched_positions(table, 10)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_stretched_table_keeps_its_precision(dtype):
+    table = torch.randn(4, D)
+    found = stretched_positions(table.to(dtype), 16)
+    assert found.dtype == dtype
+    expected = stretched_positions(table, 16)
+    assert_close(found.float(), expected, rtol=0.05, atol=0.05)

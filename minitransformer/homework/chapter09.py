@@ -1,14 +1,18 @@
 """Checks for chapter 9: encoder, decoder, Transformer."""
 
+import copy
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minitransformer.attention import MultiHeadAttention
+from minitransformer.attention import (
+    MultiHeadAttention,
+    scaled_dot_product_attention,
+)
 from minitransformer.config import (
     BOS_ID,
     EOS_ID,
@@ -28,40 +32,18 @@ from minitransformer.homework.checking import (
     quiz,
 )
 from minitransformer.layers import DecoderLayer, EncoderLayer
-from minitransformer.masks import causal_mask, padding_mask
+from minitransformer.masks import padding_mask
 from minitransformer.model import Transformer
 from minitransformer.recording import recorded_attention
+from minitransformer.traces import Difference, Step
+from minitransformer.tracing import trace
 
 WORDS = 16  # ids in the vocabulary of a small model
+NO_FAULT = "no fault"
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 @exercise("9.1")
-def check_size(answer: Any) -> None:
-    """Compare a formula with the parameters of an encoder layer."""
-    for D, d_ff in ((44, 53), (10, 7)):
-        found = numbers(call(answer, D, d_ff), ())
-        right = count_parameters(EncoderLayer(D, 2, d_ff))
-        if is_near(found, right, 1e-9):
-            continue
-        missing = [
-            (4 * D, "4 D too few: attention's biases, or the two norms?"),
-            (8 * D, "8 D too few: attention's biases and both norms."),
-            (2 * D, "2 D too few: there are two norms, with 2 D each."),
-            (D * D + D, "one projection of attention is missing: W^O?"),
-            (d_ff + D, "the feed-forward layers have biases too."),
-            (5 * D + d_ff, "every linear layer has a bias."),
-            (-2 * D, "2 D too many: there are two norms, not three."),
-            (
-                -4 * D * D - 4 * D,
-                "an encoder layer has one attention; a decoder layer has two.",
-            ),
-        ]
-        mistakes = [(right - number, words) for number, words in missing]
-        otherwise = f"off by {float(found - right):g} at D = {D}."
-        explain(found, mistakes, otherwise, 1e-9)
-
-
-@exercise("9.2")
 def check_shift(answer: Any) -> None:
     """Check what the decoder reads and what it must predict."""
     target = padded([[BOS_ID, *row, EOS_ID] for row in random_words(3, 6)])
@@ -86,84 +68,268 @@ def check_shift(answer: Any) -> None:
         raise Wrong("predict the next token, and no later one.")
 
 
-@exercise("9.3")
-def check_masks(answer: Any) -> None:
-    """Check the masks of encoder, decoder and cross-attention."""
-    source = padded([[*row, EOS_ID] for row in random_words(3, 5)])
-    target = padded([[BOS_ID, *row] for row in random_words(3, 7)])
-    (B, S), T = source.shape, target.shape[1]
-    masks = call(answer, source, target)
-    if not isinstance(masks, list | tuple) or len(masks) != 3:
-        raise Wrong("return three masks: encoder, decoder, cross.")
-    sizes = {"encoder": (S, S), "decoder": (T, T), "cross": (T, S)}
-    full = []
-    for mask, (name, size) in zip(masks, sizes.items(), strict=True):
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            raise Wrong(f"{name}: a mask is boolean; True means may attend.")
+@exercise("9.2")
+def check_fault(answer: Any) -> None:
+    """Hide a fault in a model, or none, and ask for its first step."""
+    source = padded([[*row, EOS_ID] for row in random_words(3, 6)])
+    target = padded([[BOS_ID, *row] for row in random_words(3, 5)])
+    for damage in (open_mask, change_weight, hide_inside, leave_whole):
+        right = jittered(small_model(dropout=0.3, layers=2))
+        mine = copy.deepcopy(right)
+        damage(mine)
+        wanted = differing_steps(mine, right, source, target)
         try:
-            full.append(mask.expand(B, 2, *size))
-        except RuntimeError:
+            found = call(answer, mine.train(), right.train(), source, target)
+        except Wrong as wrong:
+            if "NoneType" not in str(wrong):
+                raise
             raise Wrong(
-                f"{name}: {tuple(mask.shape)} does not fit {(B, 'H', *size)}."
-                " A mask is about keys: whose tokens are they here?"
+                f"{wrong}. Two models may agree in every step; and a step may"
+                " be missing in one of them, which is no fault: see"
+                " skip_missing."
             ) from None
-    encoder, decoder, cross = full
-    real = padding_mask(source)  # (B, 1, 1, S)
-    past = causal_mask(T) & torch.ones_like(decoder)  # (B, H, T, T)
-    if torch.equal(encoder, ~real.expand_as(encoder)):
-        raise Wrong("encoder: it is turned round. True means may attend.")
-    if not torch.equal(encoder, real.expand_as(encoder)):
+        explain_step(found, wanted)
+
+
+def explain_step(found: Any, wanted: list[str]) -> None:
+    """Raise `Wrong` unless a name is that of the first step that differs."""
+    if isinstance(found, Difference | Step):
         raise Wrong(
-            "encoder: hide the padding of the source, and nothing else."
+            f"return a name, such as 'encoder.0', and not a"
+            f" {type(found).__name__}: see what attributes it has."
         )
-    if (decoder & ~past).any():
-        raise Wrong("decoder: some position sees its future.")
-    if not torch.equal(decoder, past) and not torch.equal(
-        decoder, past & padding_mask(target)
-    ):
-        raise Wrong("decoder: it hides too much of the past.")
-    if not torch.equal(cross, real.expand_as(cross)):
+    if not isinstance(found, str):
+        raise Wrong(f"a name is wanted, and this is {type(found).__name__}.")
+    first = wanted[0] if wanted else NO_FAULT
+    modules = [name for name in wanted if not is_inside(name)]
+    if found == first or found in modules[:1]:  # with hooks of your own
+        return
+    if "dropout" in found:
         raise Wrong(
-            "cross: its keys are the source, so hide the source's padding."
+            f"{found} differs from run to run, since dropout is on: put both"
+            " models in evaluation mode."
         )
+    if not wanted:
+        raise Wrong(
+            f"you return {found!r} for two models that agree in every step"
+            f" they share; the answer there is {NO_FAULT!r}."
+        )
+    if found == NO_FAULT:
+        raise Wrong(f"you find no fault, but {first!r} differs.")
+    if found == wanted[-1]:
+        raise Wrong(f"{found!r} is the last step that differs, not the first.")
+    raise Wrong(f"you return {found!r}; the first that differs is {first!r}.")
+
+
+def differing_steps(
+    mine: Transformer, right: Transformer, source: Tensor, target: Tensor
+) -> list[str]:
+    """Name all steps that differ, in order."""
+    ours, theirs = (
+        trace(model.eval(), source, target) for model in (mine, right)
+    )
+    return [
+        name
+        for name in ours.names
+        if name in theirs.names and not is_near(ours[name], theirs[name], 1e-5)
+    ]
+
+
+def is_inside(name: str) -> bool:
+    """Say whether only `trace` sees this step, and no hook."""
+    last = name.rpartition(".")[2]
+    return last in ("q", "k", "v", "scores", "weights", "heads")
+
+
+class Unmasked(MultiHeadAttention):
+    """An attention that forgets its mask."""
+
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: Tensor | None,
+        causal: bool,
+    ) -> Tensor:
+        """Attend to padding too."""
+        return super().attend(q, k, v, None, causal)
+
+
+class PlainAttention(nn.Module):
+    """A right attention whose inside `trace` does not see."""
+
+    def __init__(self, attention: MultiHeadAttention):
+        super().__init__()
+        self.w_q, self.w_k = attention.w_q, attention.w_k
+        self.w_v, self.w_o = attention.w_v, attention.w_o
+        self.split = attention.split_heads
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        """Attend, and mix the heads."""
+        k, v = self.split(self.w_k(key)), self.split(self.w_v(value))
+        q = self.split(self.w_q(query))  # (B, H, T, d_k)
+        heads, _ = scaled_dot_product_attention(q, k, v, mask)
+        output: Tensor = self.w_o(heads.transpose(1, 2).flatten(-2))
+        return output
+
+
+def draw_layer(layers: nn.ModuleList) -> Any:
+    """Return a layer at random."""
+    return layers[int(torch.randint(len(layers), ()))]
+
+
+def open_mask(model: Transformer) -> None:
+    """Let one cross-attention see padding."""
+    draw_layer(model.decoder).cross_attention.__class__ = Unmasked
+
+
+def change_weight(model: Transformer) -> None:
+    """Change one number of one layer."""
+    feed_forward = draw_layer(model.encoder).feed_forward
+    feed_forward.linear1.bias.data += 1.0
+
+
+def hide_inside(model: Transformer) -> None:
+    """Give the encoder an attention of its own, and change a later norm."""
+    layer = draw_layer(model.encoder)
+    layer.self_attention = PlainAttention(layer.self_attention)
+    draw_layer(model.decoder).add_norm2.norm.bias.data += 1.0
+
+
+def leave_whole(model: Transformer) -> None:
+    """Give it an attention of its own, which is right."""
+    layer = draw_layer(model.encoder)
+    layer.self_attention = PlainAttention(layer.self_attention)
+
+
+@exercise("9.3")
+def check_pre_norm(answer: Any) -> None:
+    """Compare a decoder layer with ours in pre-norm, step by step."""
+    mask = padding_mask(padded(random_words(3, 6)))  # (B, 1, 1, S)
+    for D, H, d_ff, T in ((12, 3, 20, 5), (16, 2, 9, 4)):
+        library = jittered(DecoderLayer(D, H, d_ff, norm_first=True))
+        layer = call(answer, D, H, d_ff)
+        if not isinstance(layer, nn.Module):
+            raise Wrong(
+                "a class is wanted, such as MyDecoderLayer: pass its name,"
+                " without brackets behind it."
+            )
+        take_weights(layer, library)
+        x, memory = torch.randn(3, T, D), torch.randn(3, 6, D)
+        found = numbers(call(layer, x, memory, mask), x.shape)
+        right = library(x, memory, mask)
+        if is_near(found, right):
+            continue
+        mistakes = wrong_layers(library, x, memory, mask)
+        ours = trace(layer, x, memory, mask)
+        theirs = trace(library, x, memory, mask)
+        names = {
+            f"add_norm{i}.norm": f"norm{i}"
+            for i in (1, 2, 3)
+            if f"norm{i}" in ours.names
+        }
+        step = ours.first_difference(theirs, 1e-4, names, skip_missing=True)
+        name = step.here.name if step and step.here else "the end"
+        place = "the end" if name == "(model)" else name
+        explain(
+            found,
+            mistakes,
+            f"up to {place} it agrees with the package's layer, and there it"
+            " differs: what goes in?",
+        )
+
+
+def take_weights(layer: nn.Module, library: DecoderLayer) -> None:
+    """Copy our weights into a learner's layer, name by name."""
+    weights = {
+        name.replace("add_norm", "norm").replace(".norm.", "."): weight
+        for name, weight in library.state_dict().items()
+    }
+    try:
+        layer.load_state_dict(weights)
+    except RuntimeError:
+        raise Wrong(
+            "its weights have other names or shapes than those of"
+            " MyDecoderLayer: inherit from that, and write forward alone."
+        ) from None
+
+
+def wrong_layers(
+    library: DecoderLayer, x: Tensor, memory: Tensor, mask: Tensor
+) -> list[tuple[Tensor, str]]:
+    """Do what learners do, and say what is wrong with it."""
+    first, second, third = (
+        norm.norm
+        for norm in (library.add_norm1, library.add_norm2, library.add_norm3)
+    )
+    look, cross = library.self_attention, library.cross_attention
+
+    def layer(
+        norms: Sequence[nn.Module] = (first, second, third),
+        see: Tensor = memory,
+        real: Tensor | None = mask,
+        causal: bool = True,
+        norm_keys: bool = True,
+        norm_x: bool = False,
+        post: bool = False,
+    ) -> Tensor:
+        def ask_itself(y: Tensor, x: Tensor) -> Tensor:
+            key = y if norm_keys else x
+            found: Tensor = look(y, key, key, causal=causal)
+            return found
+
+        def ask_memory(y: Tensor, x: Tensor) -> Tensor:
+            found: Tensor = cross(y, see, see, real)
+            return found
+
+        def think(y: Tensor, x: Tensor) -> Tensor:
+            found: Tensor = library.feed_forward(y)
+            return found
+
+        z = x
+        steps = (ask_itself, ask_memory, think)
+        for norm, step in zip(norms, steps, strict=True):
+            y = z if post else norm(z)
+            z = (y if norm_x else z) + step(y, z)
+            z = norm(z) if post else z
+        return z
+
+    return [
+        (layer(post=True), "the norms still stand after the sums: post-norm."),
+        (
+            layer(norm_x=True),
+            "what you add to is normalised too. The residual goes round the"
+            " norm.",
+        ),
+        (
+            layer(see=second(memory)),
+            "the memory comes normalised; norm2 is for x alone.",
+        ),
+        (layer(causal=False), "the self-attention sees the future."),
+        (layer(real=None), "the cross-attention sees padding: its mask?"),
+        (
+            layer(norm_keys=False),
+            "in self-attention, keys and values too are made from the"
+            " normalised tokens.",
+        ),
+        (
+            layer(norms=(first, first, first)),
+            "each sublayer has a norm of its own: norm1, norm2, norm3.",
+        ),
+    ]
+
+
+def jittered(module: ModuleT) -> ModuleT:
+    """Move all weights, as fresh norms hide mistakes; end in evaluation."""
+    for parameter in module.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    return module.eval()
 
 
 @exercise("9.4")
-def check_mean(answer: Any) -> None:
-    """Check a mean over real positions."""
-    labels = padded([[*row, EOS_ID] for row in random_words(3, 6)])
-    losses = torch.rand(labels.shape)
-    found = numbers(call(answer, losses, labels))
-    if found.shape != ():
-        raise Wrong(
-            f"the shape is {tuple(found.shape)}; one number is wanted, for the"
-            " whole batch."
-        )
-    real = labels != PAD_ID
-    total, count = losses[real].sum(), real.sum()
-    right = total / count
-    if is_near(found, right):
-        return
-    by_sentence = (losses * real).sum(dim=1) / real.sum(dim=1)
-    mistakes = [
-        (losses.mean(), "this mean counts padding."),
-        (total, "this is a sum: divide by the number of real tokens."),
-        (
-            total / labels.numel(),
-            "padding adds nothing now, but you divide by it too.",
-        ),
-        (
-            by_sentence.mean(),
-            "a mean of means: words of short sentences count more.",
-        ),
-        (losses[~real].mean(), "turned round: this is the mean of padding."),
-        (total / len(labels), "divide by real tokens, not by sentences."),
-    ]
-    otherwise = f"it gives {float(found):.3f}, and should give {right:.3f}."
-    explain(found, mistakes, otherwise)
-
-
-@exercise("9.5")
 def check_decoding(answer: Any) -> None:
     """Check greedy decoding, and that no token is computed twice."""
     model, source, wanted = talkative_model()
@@ -240,16 +406,18 @@ def talkative_model() -> tuple[Transformer, Tensor, list[list[int]]]:
     return model, source, [list(ids) for ids in wanted]
 
 
-def small_model(tied: bool = True) -> Transformer:
-    """Make a model of one layer on each side."""
+def small_model(
+    tied: bool = True, dropout: float = 0.0, layers: int = 1
+) -> Transformer:
+    """Make a model of few layers on each side."""
     config = TransformerConfig(
         source_vocab_size=WORDS,
         d_model=32,
         num_heads=2,
-        num_encoder_layers=1,
-        num_decoder_layers=1,
+        num_encoder_layers=layers,
+        num_decoder_layers=layers,
         d_ff=64,
-        dropout=0.0,
+        dropout=dropout,
         tie_embeddings=tied,
     )
     return Transformer(config)

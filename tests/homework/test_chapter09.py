@@ -3,22 +3,27 @@
 import pytest
 import torch
 from judging import fails, passes
+from torch import nn
 
-from minitransformer import EncoderLayer, causal_mask, padding_mask
+from minitransformer import (
+    FeedForward,
+    LayerNorm,
+    MultiHeadAttention,
+    causal_mask,
+)
 from minitransformer.config import BOS_ID, EOS_ID, PAD_ID
-from minitransformer.counting import count_parameters
 from minitransformer.decoding import greedy_decode
 from minitransformer.homework import chapter09, check
+from minitransformer.residual import layer_norm
+from minitransformer.tracing import trace
 
 
 @pytest.mark.parametrize(
     ("name", "stub"),
     [
-        ("9.1", lambda d_model, d_ff: ...),
-        ("9.2", lambda target: (..., ...)),
-        ("9.3", lambda source, target: (..., ..., ...)),
-        ("9.4", lambda losses, labels: ...),
-        ("9.5", lambda model, source, limit=30: ...),
+        ("9.1", lambda target: (..., ...)),
+        ("9.2", lambda mine, right, source, target: ...),
+        ("9.4", lambda model, source, limit=30: ...),
         ("9.quiz", [..., ..., ..., ..., ...]),
     ],
 )
@@ -27,46 +32,6 @@ def test_a_stub_waits(name, stub):
 
 
 # 9.1 ---
-
-
-def size(d, f):
-    return 4 * d * d + 9 * d + 2 * d * f + f
-
-
-def size_by_parts(d, f):
-    return 4 * (d + 1) * d + (d + 1) * f + (f + 1) * d + 2 * (d + d)
-
-
-def size_by_the_package(d, f):
-    return torch.tensor(count_parameters(EncoderLayer(d, 1, f)))
-
-
-@pytest.mark.parametrize("answer", [size, size_by_parts, size_by_the_package])
-def test_any_right_count_will_do(answer):
-    assert passes("9.1", answer)
-
-
-@pytest.mark.parametrize(
-    ("answer", "phrase"),
-    [
-        (lambda d, f: size(d, f) - 4 * d, "or the two norms"),
-        (lambda d, f: size(d, f) - 8 * d, "biases and both norms"),
-        (lambda d, f: size(d, f) - 2 * d, "there are two norms, with"),
-        (lambda d, f: size(d, f) - d * d - d, "W^O"),
-        (lambda d, f: size(d, f) - d - f, "feed-forward layers have biases"),
-        (lambda d, f: size(d, f) - 5 * d - f, "every linear layer"),
-        (lambda d, f: size(d, f) + 2 * d, "not three"),
-        (lambda d, f: size(d, f) + 4 * d * d + 4 * d, "one attention"),
-        (lambda d, f: size(d, f) + 3, "off by 3 at D = 44"),
-        (lambda d, f: size(44, f), "off by"),  # right for the first width
-        (lambda d, f: [d, f], "the shape is (2,)"),
-    ],
-)
-def test_a_wrong_count_is_explained(answer, phrase):
-    assert fails("9.1", answer, phrase)
-
-
-# 9.2 ---
 
 
 @pytest.mark.parametrize(
@@ -78,7 +43,7 @@ def test_a_wrong_count_is_explained(answer, phrase):
     ],
 )
 def test_any_right_shift_will_do(answer):
-    assert passes("9.2", answer)
+    assert passes("9.1", answer)
 
 
 @pytest.mark.parametrize(
@@ -99,114 +64,280 @@ def test_any_right_shift_will_do(answer):
     ],
 )
 def test_a_wrong_shift_is_explained(answer, phrase):
+    assert fails("9.1", answer, phrase)
+
+
+# 9.2 ---
+
+
+def traces_of(*inputs):
+    mine, right, source, target = inputs
+    return [trace(model.eval(), source, target) for model in (mine, right)]
+
+
+def by_difference(*inputs):
+    ours, theirs = traces_of(*inputs)
+    found = ours.first_difference(theirs, skip_missing=True)
+    return found.here.name if found else "no fault"
+
+
+def the_other_way_round(*inputs):
+    ours, theirs = traces_of(*inputs)
+    found = theirs.first_difference(ours, skip_missing=True)
+    return found.here.name if found else "no fault"
+
+
+def by_a_loop(*inputs):
+    ours, theirs = traces_of(*inputs)
+    for step in ours.steps:
+        if step.name in theirs.names and not torch.allclose(
+            step.value, theirs[step.name], atol=1e-4
+        ):
+            return step.name
+    return "no fault"
+
+
+@torch.no_grad()
+def by_hooks(mine, right, source, target):
+    """Compare what modules give, without what is inside an attention."""
+    seen = []
+    for model in (mine, right):
+        outputs = {}
+        for name, module in model.eval().named_modules():
+            module.register_forward_hook(
+                lambda _, __, output, name=name, outputs=outputs: (
+                    outputs.update({name: output})
+                )
+            )
+        model(source, target)
+        seen.append(outputs)
+    ours, theirs = seen
+    for name, output in ours.items():
+        near = torch.allclose(output, theirs[name], atol=1e-4)
+        if not near:
+            return name
+    return "no fault"
+
+
+@pytest.mark.parametrize(
+    "answer", [by_difference, the_other_way_round, by_a_loop, by_hooks]
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_any_right_name_will_do(answer, seed):
+    verdict = check("9.2", answer, seed=seed)
+    assert verdict, verdict.message
+
+
+def without_eval(mine, right, source, target):
+    ours, theirs = (trace(m, source, target) for m in (mine, right))
+    return ours.first_difference(theirs, skip_missing=True).here.name
+
+
+def with_missing(*inputs):
+    ours, theirs = traces_of(*inputs)
+    found = ours.first_difference(theirs)
+    return found.here.name if found else "no fault"
+
+
+def never_none(*inputs):
+    ours, theirs = traces_of(*inputs)
+    return ours.first_difference(theirs, skip_missing=True).here.name
+
+
+def no_name(*inputs):
+    ours, theirs = traces_of(*inputs)
+    return ours.first_difference(theirs, skip_missing=True)
+
+
+def last_name(*inputs):
+    return traces_of(*inputs)[0].names[-1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "phrase"),
+    [
+        (without_eval, "dropout is on"),
+        (with_missing, "may be missing in one of them"),
+        (never_none, "may agree in every step"),
+        (no_name, "see what attributes it has"),
+        (lambda *inputs: traces_of(*inputs)[0].steps[0], "not a Step"),
+        (lambda *inputs: 7, "a name is wanted, and this is int"),
+        (last_name, "the last step that differs, not the first"),
+        (lambda *inputs: "no fault", "you find no fault, but"),
+        (lambda *inputs: "encoder", "you return 'encoder'; the first that"),
+        (
+            lambda *inputs: by_difference(*inputs).replace("no fault", "all"),
+            "two models that agree in every step",
+        ),
+        (lambda mine, right: "encoder", "TypeError"),
+    ],
+)
+def test_a_wrong_name_is_explained(answer, phrase):
     assert fails("9.2", answer, phrase)
 
 
 # 9.3 ---
 
-pad = padding_mask
+
+class Layer(nn.Module):
+    """As the chapter writes it, with the package's parts."""
+
+    def __init__(self, d_model, num_heads, d_ff):
+        super().__init__()
+        self.self_attention = MultiHeadAttention(d_model, num_heads)
+        self.cross_attention = MultiHeadAttention(d_model, num_heads)
+        self.feed_forward = FeedForward(d_model, d_ff)
+        self.norm1, self.norm2 = LayerNorm(d_model), LayerNorm(d_model)
+        self.norm3 = nn.LayerNorm(d_model)
+
+    def forward(self, x, memory, mask):
+        y = self.norm1(x)
+        x = x + self.look(y, y)
+        x = x + self.cross_attention(self.norm2(x), memory, memory, mask)
+        return x + self.feed_forward(self.norm3(x))
+
+    def look(self, y, key):
+        return self.self_attention(y, key, key, causal_mask(y.shape[1]))
 
 
-def causal(ids):
-    return causal_mask(ids.shape[1])
+class Stub(Layer):
+    def forward(self, x, memory, mask):
+        return ...
 
 
-def by_hand(source, target):
-    real, size = source != PAD_ID, target.shape[1]
-    ahead = torch.arange(size) > torch.arange(size)[:, None]
-    return real[:, None, None], ~ahead, real[:, None, None]
+def test_a_stub_of_a_layer_waits():
+    assert "waits for your answer" in check("9.3", Stub).message
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        lambda s, t: (pad(s), pad(t) & causal(t), pad(s)),
-        lambda s, t: [pad(s), causal(t), pad(s)],
-        by_hand,
-        lambda s, t: (
-            pad(s).expand(-1, -1, s.shape[1], -1),
-            causal(t),
-            pad(s).expand(-1, -1, t.shape[1], -1),
-        ),
-    ],
-)
-def test_any_right_masks_will_do(answer):
+class InOneLine(Layer):
+    def forward(self, x, memory, mask):
+        for norm, part in (
+            (self.norm1, lambda y: self.look(y, y)),
+            (
+                self.norm2,
+                lambda y: self.cross_attention(y, memory, memory, mask),
+            ),
+            (self.norm3, self.feed_forward),
+        ):
+            x = part(norm(x)) + x
+        return x
+
+
+class ByFormula(Layer):
+    """No module is called for the norms."""
+
+    def norm(self, norm, x):
+        return layer_norm(x, norm.weight, norm.bias)
+
+    def forward(self, x, memory, mask):
+        y = self.norm(self.norm1, x)
+        x = x + self.look(y, y)
+        y = self.norm(self.norm2, x)
+        x = x + self.cross_attention(y, memory, memory, mask)
+        return x + self.feed_forward(self.norm(self.norm3, x))
+
+
+@pytest.mark.parametrize("answer", [Layer, InOneLine, ByFormula])
+def test_any_right_layer_will_do(answer):
     assert passes("9.3", answer)
+
+
+class PostNorm(Layer):
+    def forward(self, x, memory, mask):
+        x = self.norm1(x + self.look(x, x))
+        x = self.norm2(x + self.cross_attention(x, memory, memory, mask))
+        return self.norm3(x + self.feed_forward(x))
+
+
+class NormedResidual(Layer):
+    def forward(self, x, memory, mask):
+        x = self.norm1(x)
+        x = x + self.look(x, x)
+        x = self.norm2(x)
+        x = x + self.cross_attention(x, memory, memory, mask)
+        x = self.norm3(x)
+        return x + self.feed_forward(x)
+
+
+class NormedMemory(Layer):
+    def forward(self, x, memory, mask):
+        return super().forward(x, self.norm2(memory), mask)
+
+
+class SeesAhead(Layer):
+    def look(self, y, key):
+        return self.self_attention(y, key, key)
+
+
+class NoPaddingMask(Layer):
+    def forward(self, x, memory, mask):
+        return super().forward(x, memory, None)
+
+
+class PlainKeys(Layer):
+    def forward(self, x, memory, mask):
+        x = x + self.look(self.norm1(x), x)
+        x = x + self.cross_attention(self.norm2(x), memory, memory, mask)
+        return x + self.feed_forward(self.norm3(x))
+
+
+class OneNorm(Layer):
+    def forward(self, x, memory, mask):
+        y = self.norm1(x)
+        x = x + self.look(y, y)
+        x = x + self.cross_attention(self.norm1(x), memory, memory, mask)
+        return x + self.feed_forward(self.norm1(x))
+
+
+class NoFeedForward(Layer):
+    def forward(self, x, memory, mask):
+        x = x + self.look(self.norm1(x), self.norm1(x))
+        return x + self.cross_attention(self.norm2(x), memory, memory, mask)
+
+
+class MixedNorms(Layer):
+    def forward(self, x, memory, mask):
+        y = self.norm1(x)
+        x = x + self.look(y, y)
+        y = self.norm2(x)
+        x = x + self.cross_attention(y, memory, memory, mask)
+        return x + self.feed_forward(self.norm3(y))
+
+
+class OtherNames(nn.Module):
+    def __init__(self, d_model, num_heads, d_ff):
+        super().__init__()
+        self.attention = MultiHeadAttention(d_model, num_heads)
+
+
+class TooShort(Layer):
+    def forward(self, x, memory, mask):
+        return super().forward(x, memory, mask)[:, :-1]
 
 
 @pytest.mark.parametrize(
     ("answer", "phrase"),
     [
-        (lambda s, t: (pad(s), pad(t), pad(s)), "sees its future"),
-        (lambda s, t: (pad(s), causal(t), pad(t)), "cross: (3, 1, 1, 8) does"),
-        (lambda s, t: (~pad(s), causal(t), pad(s)), "turned round"),
-        (lambda s, t: (pad(s), pad(s), pad(s)), "decoder: (3, 1, 1, 6) does"),
-        (lambda s, t: (pad(s) | True, causal(t), pad(s)), "nothing else"),
-        (lambda s, t: (pad(s), causal(t).tril(-1), pad(s)), "too much of the"),
-        (lambda s, t: (pad(s), causal(t), pad(s) | True), "cross: its keys"),
-        (lambda s, t: (pad(s).float(), causal(t), pad(s)), "is boolean"),
-        (lambda s, t: (1, causal(t), pad(s)), "is boolean"),
-        (lambda s, t: pad(s), "return three masks"),
-        (lambda s, t: (pad(s), causal(t)), "return three masks"),
+        (PostNorm, "still stand after the sums"),
+        (NormedResidual, "goes round the norm"),
+        (NormedMemory, "the memory comes normalised"),
+        (SeesAhead, "sees the future"),
+        (NoPaddingMask, "sees padding"),
+        (PlainKeys, "keys and values too"),
+        (OneNorm, "a norm of its own"),
+        (NoFeedForward, "up to the end it agrees"),
+        (MixedNorms, "up to norm3 it agrees"),
+        (OtherNames, "have other names"),
+        (TooShort, "the shape is (3, 4, 12)"),
+        (Layer(12, 3, 20), "TypeError"),
+        (lambda d_model, num_heads, d_ff: 3, "a class is wanted"),
     ],
 )
-def test_wrong_masks_are_explained(answer, phrase):
+def test_a_wrong_layer_is_explained(answer, phrase):
     assert fails("9.3", answer, phrase)
 
 
 # 9.4 ---
-
-
-def by_loops(losses, labels):
-    kept = [
-        loss
-        for row, ids in zip(losses.tolist(), labels.tolist(), strict=True)
-        for loss, label in zip(row, ids, strict=True)
-        if label != PAD_ID
-    ]
-    return sum(kept) / len(kept)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        lambda losses, labels: losses[labels != PAD_ID].mean(),
-        lambda losses, labels: (
-            (losses * (labels != 0)).sum() / (labels != 0).sum()
-        ),
-        by_loops,
-    ],
-)
-def test_any_right_mean_will_do(answer):
-    assert passes("9.4", answer)
-
-
-def mean_of_means(losses, labels):
-    real = labels != PAD_ID
-    return ((losses * real).sum(1) / real.sum(1)).mean()
-
-
-@pytest.mark.parametrize(
-    ("answer", "phrase"),
-    [
-        (lambda losses, labels: losses.mean(), "counts padding"),
-        (lambda losses, labels: losses[labels != 0].sum(), "this is a sum"),
-        (lambda losses, labels: (losses * (labels != 0)).mean(), "you divide"),
-        (mean_of_means, "a mean of means"),
-        (lambda losses, labels: losses[labels == 0].mean(), "turned round"),
-        (
-            lambda losses, labels: losses[labels != 0].sum() / len(labels),
-            "not by sentences",
-        ),
-        (lambda losses, labels: losses.max(), "and should give"),
-        (lambda losses, labels: losses.mean(dim=1), "one number is wanted"),
-    ],
-)
-def test_a_wrong_mean_is_explained(answer, phrase):
-    assert fails("9.4", answer, phrase)
-
-
-# 9.5 ---
 
 
 def cut(rows):
@@ -265,7 +396,7 @@ def restarting(model, source, limit=30):
 )
 @pytest.mark.parametrize("seed", range(4))
 def test_any_right_decoding_will_do(answer, seed):
-    verdict = check("9.5", answer, seed=seed)
+    verdict = check("9.4", answer, seed=seed)
     assert verdict, verdict.message
 
 
@@ -296,7 +427,7 @@ def test_any_right_decoding_will_do(answer, seed):
     ],
 )
 def test_a_wrong_decoding_is_explained(answer, phrase):
-    assert fails("9.5", answer, phrase)
+    assert fails("9.4", answer, phrase)
 
 
 @pytest.mark.parametrize("seed", range(5))
