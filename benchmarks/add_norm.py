@@ -12,7 +12,11 @@ clipping would hide what is compared.
 
 Two questions. Do deep stacks without residuals learn worse than shallow ones?
 And where should the norm stand: before or after, with and without warm-up, at
-two learning rates? About half an hour on one thread.
+two learning rates? What has not begun to learn after 180 updates may do so
+later, so some runs are longer. About 40 minutes on one thread.
+
+The training losses with a batch norm can't be compared: in training, its means
+are over the whole window and so over the tokens to come.
 """
 
 import math
@@ -54,7 +58,8 @@ class Plan:
     length: int = 32
     judged: int = 20  # last updates, whose mean is the final training loss
     quality_seeds: tuple[int, ...] = (0, 1, 2, 3)
-    quality_updates: int = 800
+    long_updates: int = 800
+    long_warmups: tuple[int, ...] = (45, 400)
     vocabulary: int = 500
     pairs: int = 16_000
     test_pairs: int = 500
@@ -71,7 +76,8 @@ SMALL = Plan(
     length=8,
     judged=2,
     quality_seeds=(0, 1),
-    quality_updates=5,
+    long_updates=5,
+    long_warmups=(2, 3),
     vocabulary=300,
     pairs=200,
     test_pairs=24,
@@ -144,6 +150,15 @@ LAST: dict[str, Callable[[int], nn.Module]] = {
     "pre": LayerNorm,
     "pre, batch norm": BatchNorm,
 }
+
+# Compared seed by seed: the first minus the second.
+COMPARED = (
+    ("pre", "post"),
+    ("pre", "residual"),
+    ("norm", "plain"),
+    ("pre, batch norm", "pre"),
+    ("pre, no last norm", "pre"),
+)
 
 # The model and its text ---
 
@@ -291,12 +306,60 @@ def all_runs(plan: Plan) -> dict[str, Callable[[], dict[str, Any]]]:
                 add(kind, depth, high, warm, seed, n)
         add("pre, no last norm", deepest, high, warm, seed, n)
         add("pre, batch norm", plan.depths[1], high, warm, seed, n)
+    n = plan.long_updates
     for seed in plan.quality_seeds:  # where both train well: shallow, longer
         for rate in plan.rates:
             for kind in ("post", "pre"):
-                n = plan.quality_updates
                 add(kind, plan.depths[0], rate, warm, seed, n)
+    for seed in plan.seeds:  # does what had not begun to learn begin later?
+        low, middle = plan.rates[0], plan.depths[1]
+        for warmup in plan.long_warmups:
+            for kind in ("post", "pre"):
+                add(kind, middle, low, warmup, seed, n)
+        add("post", middle, low, 0, seed, n)
+        add("post", middle, high, warm, seed, n)
+        for depth in plan.depths[:2]:
+            add("plain", depth, high, warm, seed, n)
     return runs
+
+
+def look_inside(plan: Plan, kind: str, depth: int, seed: int) -> list[float]:
+    """Return how far tokens stand apart after each layer, before training.
+
+    That is the size of what is left when the mean of a window's tokens is
+    subtracted, as a share of the size of the whole.
+    """
+    torch.manual_seed(seed)
+    vocab_size = storybook(plan).tokenizer.vocab_size
+    model = LanguageModel(plan, vocab_size, kind, depth)
+    states: list[Tensor] = []
+    for layer in model.layers:
+        layer.register_forward_hook(lambda _, __, x: states.append(x))
+    with torch.no_grad():
+        model(windows(plan, "valid", plan.length)[:16, :-1])
+    return [
+        ((x - x.mean(dim=1, keepdim=True)).norm() / x.norm()).item()
+        for x in states
+    ]
+
+
+def at_start(plan: Plan) -> list[dict[str, Any]]:
+    """Look into the fresh models; means over the seeds."""
+    return [
+        {
+            "kind": kind,
+            "depth": depth,
+            "apart": [
+                sum(layer) / len(layer)
+                for layer in zip(
+                    *(look_inside(plan, kind, depth, s) for s in plan.seeds),
+                    strict=True,
+                )
+            ],
+        }
+        for kind in ("plain", "norm", "residual", "post", "pre")
+        for depth in plan.depths
+    ]
 
 
 def unigram_entropy(plan: Plan) -> float:
@@ -345,19 +408,30 @@ def groups(plan: Plan, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [group(alike, unigram) for alike in settings.values()]
 
 
-def pre_minus_post(
-    plan: Plan, runs: list[dict[str, Any]]
+def minus(
+    runs: list[dict[str, Any]], kind: str, other: str
 ) -> list[dict[str, Any]]:
-    """Compare the long runs seed by seed, at each learning rate."""
+    """Compare two kinds seed by seed, at each setting that both have."""
+    names = ("depth", "rate", "warmup", "updates")
+    pairs: dict[tuple[Any, ...], dict[int, dict[str, Any]]] = {}
+    for run in runs:
+        if run["kind"] in (kind, other) and run["finite"]:
+            setting = tuple(run[name] for name in names)
+            by_seed = pairs.setdefault(setting, {})
+            by_seed.setdefault(run["seed"], {})[run["kind"]] = run
     found = []
-    for rate in plan.rates:
-        loss = {
-            (run["kind"], run["seed"]): run["valid_loss"]
-            for run in runs
-            if run["updates"] == plan.quality_updates and run["rate"] == rate
-        }
-        gaps = [loss["pre", s] - loss["post", s] for s in plan.quality_seeds]
-        found.append({"rate": rate, "valid_loss": mean_interval(gaps)})
+    for setting, by_seed in pairs.items():
+        both = [each for each in by_seed.values() if len(each) == 2]
+        if len(both) > 1:
+            gaps = {
+                name: [each[kind][name] - each[other][name] for each in both]
+                for name in ("train_loss", "valid_loss")
+            }
+            found.append(
+                {"kind": kind, "other": other, "seeds": len(both)}
+                | dict(zip(names, setting, strict=True))
+                | {name: mean_interval(gaps[name]) for name in gaps}
+            )
     return found
 
 
@@ -381,7 +455,8 @@ def main() -> None:
                 "rates",
                 "warmups",
                 "updates",
-                "quality_updates",
+                "long_updates",
+                "long_warmups",
                 "windows",
                 "length",
                 "judged",
@@ -389,8 +464,13 @@ def main() -> None:
         },
         "vocabulary": storybook(plan).tokenizer.vocab_size,
         "unigram_loss": unigram_entropy(plan),
+        "at_start": at_start(plan),
         "groups": groups(plan, list(found.values())),
-        "pre_minus_post": pre_minus_post(plan, list(found.values())),
+        "gaps": [
+            gap
+            for pair in COMPARED
+            for gap in minus(list(found.values()), *pair)
+        ],
         "runs": [
             {name: run[name] for name in run if name != "losses"}
             for run in found.values()

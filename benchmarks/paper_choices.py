@@ -9,10 +9,12 @@ the choice leaves them, and the same batches. What counts is the difference,
 seed by seed. Choices of decoding and averaging change no training, so the
 unchanged translators serve them all. A finished run is kept in ``--folder``
 and not repeated; ``--share 1/2`` does every second one and stops.
+
+A head start is not an end: what changed most is trained longer, too.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from typing import Any
 
@@ -41,6 +43,7 @@ from minitransformer.files import write_json
 from minitransformer.training import Trainer, TrainingOptions, translation_loss
 
 BASE = "as it is"
+Scores = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Plan:
     layers: int = 2
     dropout: float = 0.1
     updates: int = 420
+    more_updates: int = 1_260
+    longer_seeds: tuple[int, ...] = (0, 1, 2)
     warmup: int = 60
     batch_tokens: int = 256
     learning_rate: float = 5e-3
@@ -68,6 +73,8 @@ SMALL = Plan(
     width=16,
     layers=1,
     updates=3,
+    more_updates=4,
+    longer_seeds=(0,),
     warmup=1,
     snapshots=2,
     snapshot_every=1,
@@ -237,6 +244,7 @@ SEARCHES = {
     "beam 4, exponent 2": (4, 2.0),
 }
 LAST, MEAN = "last weights", "mean of snapshots"
+LONGER = ("no final norms", "nothing tied")
 
 
 def build(config: TransformerConfig, choice: Choice) -> Transformer:
@@ -276,7 +284,11 @@ def search_bleu(
 
 
 def make(
-    plan: Plan, get_book: Callable[[], Storybook], name: str, seed: int
+    plan: Plan,
+    get_book: Callable[[], Storybook],
+    name: str,
+    seed: int,
+    longer: bool = False,
 ) -> dict[str, Any]:
     """Train with one choice and one seed."""
     book, choice = get_book(), CHOICES[name]
@@ -284,7 +296,7 @@ def make(
     sizes = {"dropout": plan.dropout, **choice.sizes}
     config = book.config(plan.width, plan.heads, plan.layers, **sizes)
     options = {
-        "updates": plan.updates,
+        "updates": plan.more_updates if longer else plan.updates,
         "warmup": plan.warmup,
         "batch_tokens": plan.batch_tokens,
         "learning_rate": plan.learning_rate,
@@ -296,16 +308,19 @@ def make(
     kept = range(0, plan.snapshots * plan.snapshot_every, plan.snapshot_every)
 
     def keep(trainer: Trainer, loss: object) -> None:
-        left = plan.updates - trainer.updates
-        if name == BASE and left in kept:
+        if plan.updates - trainer.updates in kept:
             state = trainer.model.state_dict()
             snapshots.append({k: v.clone() for k, v in state.items()})
 
+    whole = name == BASE and not longer
     model, run = train(
-        build(config, choice), book, TrainingOptions(**options), keep
+        build(config, choice),
+        book,
+        TrainingOptions(**options),
+        keep if whole else None,
     )
     run = {"choice": name, "seed": seed, **run}
-    if name == BASE:
+    if whole:
         run["searches"] = {
             search: search_bleu(model, book, *how)
             for search, how in SEARCHES.items()
@@ -321,69 +336,67 @@ def make(
     return run
 
 
-def effects(
-    plan: Plan, runs: Mapping[str, dict[str, Any]]
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Say how each choice differs from the base, seed by seed."""
-    bases = [runs[run_name(BASE, seed)] for seed in plan.seeds]
-    changed = {
-        name: [runs[run_name(name, seed)] for seed in plan.seeds]
-        for name in CHOICES
-        if name != BASE
+def run_name(choice: str, seed: int, longer: bool = False) -> str:
+    """Name the folder of a run."""
+    number = list(CHOICES).index(choice)
+    return f"{number:02}-seed{seed}{'-longer' * longer}"
+
+
+def beyond(found: Scores, bases: Scores) -> dict[str, dict[str, float]]:
+    """Say how one change differs from the base, seed by seed."""
+    return {
+        score: mean_interval(
+            [
+                one[score] - base[score]
+                for one, base in zip(found, bases, strict=True)
+            ]
+        )
+        for score in ("valid_loss", "bleu")
+        if score in found[0]
     }
+
+
+def mean_scores(found: Scores) -> dict[str, dict[str, float]]:
+    """Average the scores over the seeds."""
+    return {
+        score: mean_interval([one[score] for one in found])
+        for score in ("valid_loss", "bleu")
+    }
+
+
+def gather(plan: Plan, runs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Put all together."""
+
+    def every(name: str) -> Scores:
+        return [runs[run_name(name, seed)] for seed in plan.seeds]
+
+    def every_longer(name: str) -> Scores:
+        return [runs[run_name(name, seed, True)] for seed in plan.longer_seeds]
+
+    bases = every(BASE)
+    changed = {name: every(name) for name in CHOICES if name != BASE}
     for name in (LAST, MEAN):
         changed[name] = [base["averages"][name] for base in bases]
     for name in SEARCHES:
         changed[name] = [{"bleu": base["searches"][name]} for base in bases]
     return {
-        name: {
-            score: mean_interval(
-                [
-                    one[score] - base[score]
-                    for one, base in zip(found, bases, strict=True)
-                ]
-            )
-            for score in ("valid_loss", "bleu")
-            if score in found[0]
-        }
-        for name, found in changed.items()
-    }
-
-
-def run_name(choice: str, seed: int) -> str:
-    """Name the folder of a run."""
-    number = list(CHOICES).index(choice)
-    return f"{number:02}-seed{seed}"
-
-
-def gather(plan: Plan, runs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Put all together."""
-    bases = [runs[run_name(BASE, seed)] for seed in plan.seeds]
-    return {
         "surroundings": surroundings(),
-        "plan": {
-            name: getattr(plan, name)
-            for name in (
-                "width",
-                "heads",
-                "layers",
-                "dropout",
-                "updates",
-                "warmup",
-                "batch_tokens",
-                "learning_rate",
-                "snapshots",
-                "snapshot_every",
-                "test_pairs",
-            )
-        }
-        | {"seeds": len(plan.seeds)},
-        "base": {
-            score: mean_interval([base[score] for base in bases])
-            for score in ("valid_loss", "bleu")
+        "plan": asdict(plan),
+        "base": mean_scores(bases),
+        "effects": {
+            name: beyond(found, bases) for name, found in changed.items()
         },
-        "effects": effects(plan, runs),
-        "runs": list(runs.values()),
+        "longer": {
+            "base": mean_scores(every_longer(BASE)),
+            "effects": {
+                name: beyond(every_longer(name), every_longer(BASE))
+                for name in LONGER
+            },
+        },
+        "runs": [
+            run | {"longer": name.endswith("-longer")}
+            for name, run in runs.items()
+        ],
     }
 
 
@@ -396,6 +409,13 @@ def main() -> None:
         run_name(name, seed): partial(make, plan, get_book, name, seed)
         for seed in plan.seeds
         for name in CHOICES
+    }
+    jobs |= {
+        run_name(name, seed, True): partial(
+            make, plan, get_book, name, seed, True
+        )
+        for seed in plan.longer_seeds
+        for name in (BASE, *LONGER)
     }
     runs = run_all(jobs, arguments.folder, arguments.share or (0, 1))
     if arguments.share is None:

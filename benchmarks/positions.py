@@ -6,7 +6,7 @@
 A small causal language model learns the English storybook as running text, in
 windows of 64 tokens, and is tested on windows of 512. Its loss is kept by the
 position in the window, for every entry of ``SCHEMES`` and, with the same
-trained model, of ``VARIANTS``. A sentence has a dozen tokens and nothing to do
+trained model, of ``VARIANTS``. A sentence has some 15 tokens and nothing to do
 with those before it: a late position is no harder to predict than an early
 one, so what it costs is the scheme's fault.
 

@@ -7,7 +7,7 @@ Small translators learn the storybook. The inner width of their feed-forward
 layers is 0 (no such layer), 1, 2, 4 or 8 times the outer width: first at one
 outer width, then at outer widths that make all models about as large. One
 more has four times the width and no ReLU. For one seed all see the same
-batches.
+batches. Four of them are trained again, longer.
 
 The feed-forward layers of those with ratio 4 are then looked into: how many
 of their units a token switches on, and which tokens switch on which unit.
@@ -43,6 +43,8 @@ class Plan:
     layers: int = 2
     seeds: tuple[int, ...] = (0, 1, 2, 3)
     updates: int = 360
+    long_seeds: tuple[int, ...] = (0, 1, 2)
+    long_updates: int = 1_000
     warmup: int = 100
     batch_tokens: int = 768
     learning_rate: float = 3e-3
@@ -58,6 +60,8 @@ SMALL = Plan(
     layers=1,
     seeds=(0, 1),
     updates=3,
+    long_seeds=(0, 1),
+    long_updates=4,
     warmup=2,
     vocabulary=400,
     pairs=200,
@@ -90,11 +94,12 @@ class Shape:
     width: int
     ratio: int
     relu: bool = True
+    long: bool = False
 
     @property
     def name(self) -> str:
         """A name for the folder of its runs."""
-        end = "" if self.relu else "-straight"
+        end = ("" if self.relu else "-straight") + "-long" * self.long
         return f"width{self.width}-ratio{self.ratio}{end}"
 
 
@@ -145,7 +150,18 @@ def shapes(plan: Plan, book: Storybook) -> dict[str, list[Shape]]:
             for ratio in plan.ratios
         ],
         "no ReLU": [Shape(plan.width, USUAL, relu=False)],
+        "longer": [
+            Shape(plan.width, USUAL, long=True),
+            Shape(as_large(plan, book, 0), 0, long=True),
+            Shape(plan.width, USUAL, relu=False, long=True),
+            Shape(plan.width, 0, long=True),
+        ],
     }
+
+
+def seeds_of(plan: Plan, shape: Shape) -> tuple[int, ...]:
+    """Return the seeds that a shape is trained with."""
+    return plan.long_seeds if shape.long else plan.seeds
 
 
 def run(
@@ -154,7 +170,7 @@ def run(
     """Train one translator, score it, and look into it if it is a usual."""
     torch.manual_seed(seed)
     options = TrainingOptions(
-        updates=plan.updates,
+        updates=plan.long_updates if shape.long else plan.updates,
         warmup=plan.warmup,
         batch_tokens=plan.batch_tokens,
         learning_rate=plan.learning_rate,
@@ -170,7 +186,7 @@ def run(
         **scores,
         "flops_per_token": matmul_flops(model, ids, ids) / 16,
     }
-    if shape.ratio == USUAL and shape.relu:
+    if shape.ratio == USUAL and shape.relu and not shape.long:
         found["units"] = look_into(plan, model, book)
     return found
 
@@ -278,22 +294,31 @@ def describe(
 def summary(
     runs: dict[str, dict[str, Any]], plan: Plan, shape: Shape
 ) -> dict[str, Any]:
-    """Put the seeds of one shape together."""
-    usual = Shape(plan.width, USUAL)
+    """Put the seeds of one shape together.
+
+    They are compared, seed by seed, with those of the usual shape, and of the
+    usual width without a net, trained as long.
+    """
+    seeds = seeds_of(plan, shape)
+    others = {
+        "usual": Shape(plan.width, USUAL, long=shape.long),
+        "none": Shape(plan.width, 0, long=shape.long),
+    }
 
     def every(which: Shape, key: str) -> list[float]:
-        return [runs[f"{which.name}-seed{seed}"][key] for seed in plan.seeds]
+        return [runs[f"{which.name}-seed{seed}"][key] for seed in seeds]
 
-    first = runs[f"{shape.name}-seed{plan.seeds[0]}"]
+    first = runs[f"{shape.name}-seed{seeds[0]}"]
     result = asdict(shape) | {
         key: first[key] for key in ("parameters", "flops_per_token")
     }
     for key in ("valid_loss", "bleu"):
-        ours, theirs = every(shape, key), every(usual, key)
+        ours = every(shape, key)
         result[key] = mean_interval(ours)
-        result[f"{key}_beyond_usual"] = mean_interval(
-            [a - b for a, b in zip(ours, theirs, strict=True)]
-        )
+        for name, other in others.items():
+            result[f"{key}_beyond_{name}"] = mean_interval(
+                [a - b for a, b in zip(ours, every(other, key), strict=True)]
+            )
     return result
 
 
@@ -308,6 +333,12 @@ def main() -> None:
         f"{shape.name}-seed{seed}": partial(run, plan, book(), shape, seed)
         for seed in plan.seeds
         for shape in different
+        if not shape.long
+    }
+    jobs |= {
+        f"{shape.name}-seed{seed}": partial(run, plan, book(), shape, seed)
+        for shape in groups["longer"]
+        for seed in plan.long_seeds
     }
     runs = run_all(jobs, arguments.folder, arguments.share or (0, 1))
     if arguments.share is None:
@@ -322,7 +353,8 @@ def main() -> None:
                 name: [summary(runs, plan, shape) for shape in group]
                 for name, group in groups.items()
             },
-            "runs": list(runs.values()),
+            "runs": [r for r in runs.values() if not r.get("long")],
+            "longer_runs": [r for r in runs.values() if r.get("long")],
         }
         write_json(arguments.out, result)
 

@@ -1,6 +1,8 @@
 """The benchmarks in miniature: they run, and they measure what they say."""
 
+import importlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -12,15 +14,19 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def measuring():
-    """Import the benchmarks' module as the scripts do."""
+def imported(name):
+    """Import one of the benchmarks' modules as the scripts do."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
-        import measuring
+        return importlib.import_module(name)
     finally:
         sys.path.pop(0)
-    return measuring
+
+
+@pytest.fixture(scope="module")
+def measuring():
+    """Import what the scripts measure with."""
+    return imported("measuring")
 
 
 def run(script, *arguments):
@@ -56,11 +62,12 @@ def test_ratios_by_hand(measuring):
 
 
 def test_intervals_of_a_mean_by_hand(measuring):
-    # The deviation is 1, its root of three 0.577, and 4.303 times that 2.484.
+    # The deviation is 1; over the root of 3, times 4.303, that is 2.4843.
     found = measuring.mean_interval([1.0, 2.0, 3.0])
     assert found == {"mean": 2.0, "low": -0.4843, "high": 4.4843}
     alone = measuring.mean_interval([5.0])
-    assert alone["mean"] == 5 and alone["low"] != alone["low"]
+    assert alone["mean"] == 5
+    assert math.isnan(alone["low"])
 
 
 def measured(folder, script, *arguments):
@@ -215,3 +222,136 @@ def test_the_cost_of_masks_is_measured(tmp_path):
     for case in result["sparse"]:
         for kind in ("of_formula", "of_fused"):
             assert all(map(is_a_ratio, case[kind].values()))
+
+
+def test_schemes_of_positions_are_compared(tmp_path):
+    arguments = ["--small", "--folder", str(tmp_path / "runs")]
+    result, printed = measured(tmp_path, "positions.py", *arguments)
+    assert printed.count("train_loss") == 2 * 8  # seeds, kinds of model
+    assert result["schemes"].keys() == {
+        "none",
+        "sinusoidal",
+        "learned",
+        "learned, stretched",
+        "recurrent",
+    }
+    assert {"beside", "beside, as large"} < result["others"].keys()
+    buckets = result["plan"]["test_length"] // result["plan"]["bucket"]
+    for kind in [*result["schemes"].values(), *result["others"].values()]:
+        assert [len(losses) for losses in kind["losses"]] == [buckets] * 2
+        assert kind["inside"]["low"] <= kind["inside"]["mean"] < 10
+    learned, stretched = (
+        result["schemes"][name]["losses"][0]
+        for name in ("learned", "learned, stretched")
+    )
+    inside = result["plan"]["length"] // result["plan"]["bucket"]
+    assert learned[:inside] == pytest.approx(stretched[:inside], abs=1e-3)
+    assert learned[inside:] != stretched[inside:]
+    assert result["counted"]["pairs"] < result["counted"]["tokens"]
+    for each in result["time"]:
+        assert is_a_ratio(each["recurrent_over_layer"])
+
+
+def test_beside_is_made_as_large_as_added():
+    positions = imported("positions")
+    plan = positions.SMALL
+    width = positions.as_large_as_added(plan)
+    vocab_size = positions.running_text(plan)[2]
+    sizes = [
+        positions.count_parameters(
+            positions.LanguageModel(
+                plan, vocab_size, scheme, plan.layers, width, beside
+            )
+        )
+        for scheme, width, beside in (
+            (positions.SCHEMES["sinusoidal"], plan.width, 0),
+            (positions.Scheme(positions.Beside), width, plan.beside),
+        )
+    ]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.15)
+
+
+def test_wrappings_are_compared(tmp_path):
+    arguments = ["--small", "--folder", str(tmp_path / "runs")]
+    result, printed = measured(tmp_path, "add_norm.py", *arguments)
+    assert printed.count("train_loss") == len(result["runs"])
+    kinds = {
+        run["kind"]: run["parameters"]
+        for run in result["runs"]
+        if run["depth"] == 2
+    }
+    assert kinds["plain"] == kinds["residual"] < kinds["post"] < kinds["pre"]
+    for group in result["groups"]:
+        assert group["seeds"] == 2
+        assert group["broken"] == 0
+        by_batch = group["valid_loss_by_batch"] is not None
+        assert by_batch == (group["kind"] == "pre, batch norm")
+    gaps = [
+        gap
+        for gap in result["gaps"]
+        if (gap["kind"], gap["depth"], gap["updates"]) == ("pre", 3, 5)
+    ]
+    assert {gap["warmup"] for gap in gaps} == {2, 3}  # longer, and deeper
+    assert all(gap["seeds"] == 2 for gap in result["gaps"])
+    for model in result["at_start"]:
+        assert len(model["apart"]) == model["depth"]
+        assert 0 < model["apart"][-1] < model["apart"][0] < 1
+    # What is finished is not done again.
+    again, printed = measured(tmp_path, "add_norm.py", *arguments)
+    assert printed == ""
+    assert again == result | {"surroundings": again["surroundings"]}
+
+
+def test_widths_in_miniature(tmp_path):
+    arguments = ["--small", "--folder", str(tmp_path / "runs")]
+    result, printed = measured(tmp_path, "widening.py", *arguments)
+    short, longer = result["runs"], result["longer_runs"]
+    assert printed.count("valid_loss") == len(short) + len(longer)
+    assert (len(short), len(longer)) == (4 * 2, 4 * 2)
+    compared = result["compared"]
+    none, four = compared["equal width"]
+    assert (none["ratio"], four["ratio"]) == (0, 4)
+    # What is left out: a net and a norm, in one layer on each side.
+    net = 2 * 16 * 64 + 64 + 16
+    assert four["parameters"] - none["parameters"] == 2 * (net + 2 * 16)
+    (straight,) = compared["no ReLU"]
+    assert straight["parameters"] == four["parameters"]
+    alike = [row["parameters"] for row in compared["equal parameters"]]
+    assert max(alike) < 1.1 * min(alike)
+    assert four["valid_loss_beyond_usual"]["mean"] == 0
+    again = [(r["width"], r["ratio"], r["relu"]) for r in compared["longer"]]
+    assert again[:2] == [(16, 4, True), (20, 0, True)]
+    assert again[2:] == [(16, 4, False), (16, 0, True)]
+    assert compared["longer"][0]["valid_loss_beyond_usual"]["mean"] == 0
+    assert compared["longer"][3]["valid_loss_beyond_none"]["mean"] == 0
+    looked = [run["units"] for run in result["runs"] if "units" in run]
+    assert len(looked) == 2  # seeds
+    for layer in looked[0].values():
+        assert layer["units"] == 64
+        assert 0 < layer["on_per_token"] < 1
+        assert len(layer["some_units"]) == 2
+    again, printed = measured(tmp_path, "widening.py", *arguments)
+    assert printed == ""  # nothing is trained a second time
+    assert again == result | {"surroundings": again["surroundings"]}
+
+
+def test_choices_of_the_paper_are_compared(tmp_path):
+    arguments = ["--small", "--folder", str(tmp_path / "runs")]
+    result, printed = measured(tmp_path, "paper_choices.py", *arguments)
+    assert printed.count("valid_loss") == len(result["runs"])
+    short = [run for run in result["runs"] if not run["longer"]]
+    names = {run["choice"] for run in short}
+    assert names - {"as it is"} < set(result["effects"])
+    losses = {run["choice"]: run["valid_loss"] for run in short}
+    assert len(set(losses.values())) > len(losses) - 3  # each matters
+    sizes = {run["choice"]: run["parameters"] for run in short}
+    base = sizes["as it is"]
+    assert sizes["nothing tied"] > sizes["learned positions"] > base
+    assert sizes["no attention biases"] < sizes["post-norm"] < base
+    assert sizes["post-norm, final norms"] == base
+    longer = {run["choice"] for run in result["runs"] if run["longer"]}
+    assert longer == {"as it is", *result["longer"]["effects"]}
+    # What is finished is not done again.
+    again, printed = measured(tmp_path, "paper_choices.py", *arguments)
+    assert printed == ""
+    assert again["runs"] == result["runs"]

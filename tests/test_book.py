@@ -214,6 +214,12 @@ def test_the_example_on_a_front_page_runs(name):
     assert result.isfinite().all()
 
 
+def test_chapters_lead_to_the_notation_where_it_begins():
+    texts = [chapter.read_text("utf-8") for chapter in CHAPTERS.values()]
+    found = set(re.findall(r"notation\.md#([\w-]+)", "".join(texts)))
+    assert {"sizes", "masks", "tokens", "colours"} <= found
+
+
 def test_the_repository_and_the_version_are_the_same_everywhere():
     project = tomllib.loads((nb.ROOT / "pyproject.toml").read_text("utf-8"))
     citation = yaml.safe_load((nb.ROOT / "CITATION.cff").read_text("utf-8"))

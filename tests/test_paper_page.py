@@ -137,20 +137,24 @@ def test_the_contents_lead_to_every_choice():
 
 def test_every_measured_number_is_on_the_page_once():
     page, _ = paper_page.render()
-    effects = result()["effects"]
+    effects, longer = result()["effects"], result()["longer"]["effects"]
     said = [name for entry in ENTRIES for name in entry.get("choices", ())]
     assert sorted(said) == sorted(effects)
     _, parts = page.split("\n## Embedding")
     for name, effect in effects.items():
         (line,) = re.findall(rf"\*{re.escape(name)}\*: ([^;*]*)", parts)
+        assert ("trained longer" in line) == (name in longer)
         numbers = [float(x.replace("−", "-")) for x in find_numbers(line)]
         found = [
-            effect[score][end]
+            each[score][end]
+            for each in (effect, longer.get(name, {}))
             for score in ("valid_loss", "bleu")
-            if score in effect
+            if score in each
             for end in ("mean", "low", "high")
         ]
-        assert numbers[: len(found)] == pytest.approx(found, abs=0.051)
+        assert numbers == pytest.approx(found, abs=0.051)
+        if "valid_loss" in effect:
+            assert numbers[:3] == pytest.approx(found[:3], abs=6e-4)
 
 
 def find_numbers(line):
@@ -168,18 +172,22 @@ def test_only_measured_choices_show_numbers():
 def test_intervals_and_verdicts_fit_the_runs():
     found = result()
     runs, plan = found["runs"], found["plan"]
-    assert plan["seeds"] >= 3
+    assert len(plan["seeds"]) >= 3
+    assert len(plan["longer_seeds"]) >= 3
     values = {}
     for run in runs:
-        values.setdefault(run["choice"], {})[run["seed"]] = run
-    for name, runs_of in values.items():
-        assert len(runs_of) == plan["seeds"]
+        kind = run["choice"], run["longer"]
+        values.setdefault(kind, {})[run["seed"]] = run
+    for (name, longer), runs_of in values.items():
+        seeds = plan["longer_seeds" if longer else "seeds"]
+        assert sorted(runs_of) == seeds
         if name == "as it is":
             continue
-        effect = found["effects"][name]
+        where = found["longer"] if longer else found
+        effect = where["effects"][name]
         for score in ("valid_loss", "bleu"):
             mean = sum(
-                runs_of[seed][score] - values["as it is"][seed][score]
+                runs_of[seed][score] - values["as it is", longer][seed][score]
                 for seed in runs_of
             ) / len(runs_of)
             assert effect[score]["mean"] == pytest.approx(mean, abs=1e-3)
@@ -191,6 +199,40 @@ def test_intervals_and_verdicts_fit_the_runs():
     assert paper_page.verdict(worse) == "worse"
     unclear = {"bleu": dict(mean=1, low=-0.5, high=2)}
     assert paper_page.verdict(unclear) == "no difference shown"
+
+
+def test_what_stands_out_does():
+    effects = result()["effects"]
+    loss = {
+        name: effect["valid_loss"]
+        for name, effect in effects.items()
+        if "valid_loss" in effect
+    }
+    worst = sorted(loss, key=lambda name: -loss[name]["mean"])[:2]
+    assert set(worst) == {"embeddings not scaled", "embeddings of deviation 1"}
+    assert min(loss[name]["low"] for name in worst) > 1
+    words = {name: paper_page.verdict(effects[name]) for name in effects}
+    faster = ("no dropout", "no smoothing", "nothing tied", "no final norms")
+    assert {words[name] for name in faster} == {"better"}
+    best = sorted(loss, key=lambda name: loss[name]["mean"])[:2]
+    assert best == ["no final norms", "nothing tied"]
+    assert set(best) == set(result()["longer"]["effects"])
+    assert words["post-norm"] == "worse"
+    unclear = ("norm's ε 1e-6", "unbiased deviation", "weights dropped, too")
+    assert {words[name] for name in unclear} == {"no difference shown"}
+    # What the notes say.
+    post, twice = loss["post-norm"], loss["post-norm, final norms"]
+    assert post["low"] < twice["mean"] < post["high"]
+    assert words["Q, K, V start apart"] == "worse"
+    assert words["nn.Linear's own start"] == "better"
+    for name in ("last weights", "mean of snapshots"):
+        assert abs(loss[name]["mean"]) < 0.01
+    sizes = {run["choice"]: run["parameters"] for run in result()["runs"]}
+    assert 1.8 < sizes["nothing tied"] / sizes["as it is"] < 2
+    plan = result()["plan"]
+    assert plan["more_updates"] == 3 * plan["updates"]
+    longer = result()["longer"]["effects"]
+    assert longer["no final norms"]["valid_loss"]["high"] < 0
 
 
 @pytest.mark.parametrize("name", [entry["id"] for entry in ENTRIES])
@@ -689,6 +731,14 @@ def test_schedule():
     for update in range(300):
         rate = rate_at(update, options)
         assert rate == pytest.approx(papers(update + 1, 512, 40))
+    plan = result()["plan"]
+    options = TrainingOptions(
+        learning_rate=1.0,
+        warmup=plan["warmup"],
+        updates=plan["updates"],
+        schedule="inverse_sqrt",
+    )
+    assert 1 / 3 < rate_at(plan["updates"] - 1, options) < 1 / 2
     assert TrainingOptions().schedule == "cosine"
     names = {name.lower() for name in dir(torch.optim.lr_scheduler)}
     assert not {name for name in names if "sqrt" in name or "noam" in name}

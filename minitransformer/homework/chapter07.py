@@ -28,10 +28,18 @@ Map = Callable[[Tensor], Tensor]
 @exercise("7.1")
 def check_layer_norm(answer: Any) -> None:
     """Try several shapes, a large eps, and tokens of different sizes."""
-    for shape, eps in (((7,), 0.3), ((3, 6), 0.3), ((2, 3, 5), 0.02)):
+    for shape, eps in (((3, 6), 0.3), ((2, 3, 5), 0.02), ((7,), 0.3)):
         x = 2 * torch.randn(shape) + 1
         scale, shift = torch.randn(2, shape[-1])
-        found = numbers(call(answer, x, scale, shift, eps))
+        try:
+            found = numbers(call(answer, x, scale, shift, eps))
+        except Wrong as wrong:
+            if "size of tensor" in str(wrong):
+                raise Wrong(
+                    f"{wrong}. Each token has one mean and one variance: did"
+                    " you keep their dimension?"
+                ) from None
+            raise
         right = layer_norm(x, scale, shift, eps)
         if not is_near(found, right):
             _explain_norm(found, x, scale, shift, eps)
@@ -42,9 +50,9 @@ def _explain_norm(
 ) -> None:
     """Raise `Wrong` with the detail that differs."""
 
-    def over(dims: tuple[int, ...]) -> Tensor:
+    def over(dims: tuple[int, ...], correction: int) -> Tensor:
         centred = x - x.mean(dims, keepdim=True)
-        variance = x.var(dims, correction=0, keepdim=True)
+        variance = x.var(dims, correction=correction, keepdim=True)
         return scale * centred / (variance + eps).sqrt() + shift
 
     mean = x.mean(-1, keepdim=True)
@@ -68,6 +76,11 @@ def _explain_norm(
             " D - 1. Look at equation (7.2) again.",
         ),
         (
+            scale * centred / unbiased.sqrt() + shift,
+            "there is no eps, and the variance is divided by D - 1. Look at"
+            " equation (7.2) again.",
+        ),
+        (
             scale * centred / (variance + eps) + shift,
             "this divides by the variance; the root is missing.",
         ),
@@ -83,6 +96,10 @@ def _explain_norm(
             "the shift is added before the scale multiplies. It comes last.",
         ),
         (
+            (scale * centred + shift) / root,
+            "the shift is divided by the root too. It comes last.",
+        ),
+        (
             scale * x / (x.square().mean(-1, keepdim=True) + eps).sqrt()
             + shift,
             "the mean is not subtracted: this is RMSNorm with a shift.",
@@ -94,33 +111,38 @@ def _explain_norm(
         ),
     ]
     if x.ndim > 1:
-        mistakes += [
+        others = [
             (
-                over(tuple(range(x.ndim))),
+                tuple(range(x.ndim)),
                 "all tokens share one mean. Each token has its own: take the"
                 " last dimension only.",
             ),
             (
-                over((-2,)),
+                (-2,),
                 "the mean runs over the tokens. It must run over the numbers"
                 " of one token, the last dimension.",
             ),
             (
-                over((-2, -1)),
+                (-2, -1),
                 "all tokens of a sentence share one mean. Each token has its"
                 " own.",
             ),
             (
-                over(tuple(range(x.ndim - 1))),
+                tuple(range(x.ndim - 1)),
                 "this is batch norm: each feature has its mean over all"
                 " tokens. Here each token has its own.",
             ),
+        ]
+        mistakes += [
+            (over(dims, correction), words)
+            for dims, words in others
+            for correction in (0, 1)
         ]
     explain(
         found,
         mistakes,
         f"for x of {tuple(x.shape)} the result, of {tuple(found.shape)}, is"
-        " not right. Follow the four steps by hand: mean, centred numbers,"
+        " not right. Follow the steps by hand: mean, centred numbers,"
         " variance, root.",
     )
 
@@ -128,7 +150,7 @@ def _explain_norm(
 @exercise("7.2")
 def check_count(answer: Any) -> None:
     """Compare with what a whole Transformer has."""
-    for (encoder, decoder), width in (((4, 3), 12), ((5, 2), 4), ((3, 6), 8)):
+    for (encoder, decoder), width in (((6, 3), 12), ((5, 2), 4), ((3, 6), 8)):
         for norm_first in (False, True):
             found = numbers(
                 call(answer, encoder, decoder, width, norm_first), ()
@@ -171,7 +193,7 @@ def _explain_count(
     mistakes: list[tuple[int, str]] = [
         (
             (wraps + last) * width,
-            "a norm has two numbers for each place of a token, not one.",
+            "a norm has two numbers for each feature, not one.",
         ),
         (
             2 * (wraps + last),
@@ -181,6 +203,11 @@ def _explain_count(
         (
             2 * (2 * encoder + 2 * decoder + last) * width,
             "a decoder layer has three sublayers, and one norm for each.",
+        ),
+        (
+            2 * (3 * encoder + 2 * decoder + last) * width,
+            "these are three norms for an encoder layer and two for a decoder"
+            " layer. Which of them has the three sublayers?",
         ),
         (
             2 * (3 * encoder + 3 * decoder + last) * width,
@@ -266,6 +293,11 @@ def _explain_add_norm(
                     else " behind the sum."
                 ),
             ),
+            (
+                x + f(_norm(x)) if norm_first else _norm(x + f(x)),
+                "the arrangement is right, and the norm is another: take the"
+                " one that is given, which has its own scale and shift.",
+            ),
             (norm(x) + f(x), "x is normalised, and nothing else is."),
             (x + f(x), "the norm is missing."),
             (f(norm(x)), "the sum is missing: nothing is added to x."),
@@ -313,12 +345,11 @@ def check_sharing(answer: Any) -> None:
             if not centred:
                 raise Wrong(
                     f"a norm with no mean to subtract, over {dims}, is taken"
-                    f" for {found}. Look at what depends on what, and not at"
-                    " means."
+                    f" for {found}. Don't look at means."
                 )
             raise Wrong(
-                f"{wanted} Change one number of x, and see which numbers of"
-                " the output change."
+                f"{wanted} A learned shift can hide a mean of 0, so look at"
+                " what depends on what."
             )
 
 
@@ -363,17 +394,23 @@ def check_find_broken(answer: Any) -> None:
             if found % count != place:
                 raise Wrong(
                     f"among {count} layers, layer {place} computes {name}, and"
-                    f" you say {int(found)}. A norm ignores the scale of its"
-                    " input: what must a sound layer make of twice x?"
+                    f" you say {int(found)}. A sublayer may add little or"
+                    " much, and something to any input; look for what a sound"
+                    " layer does with x whatever its sublayer is."
                 )
 
 
 def _sublayer(size: float) -> Map:
-    """Return a small net whose outputs have about the given size."""
+    """Return a small net whose outputs have about the given size.
+
+    It has a bias: otherwise it would add nothing to a token of equal numbers,
+    which its norm turns into zeros.
+    """
     w = torch.randn(8, 8) * size / 8**0.5
+    bias = torch.randn(8) * size
 
     def sublayer(x: Tensor) -> Tensor:
-        return x.tanh() @ w
+        return x.tanh() @ w + bias
 
     return sublayer
 

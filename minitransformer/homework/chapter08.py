@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from minitransformer.attention import SelfAttention
@@ -37,8 +38,12 @@ def _weights(d: int, d_ff: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 @exercise("8.1")
 def check_feed_forward(answer: Any) -> None:
-    """Try tokens, sentences and batches, also where shapes hide mix-ups."""
-    for D, d_ff, shape in ((5, 11, (3, 4)), (4, 4, (4,)), (6, 9, ())):
+    """Try tokens, sentences and batches, also where shapes hide mix-ups.
+
+    The square one comes first: there a transposed matrix raises no error, and
+    can be named.
+    """
+    for D, d_ff, shape in ((4, 4, (3,)), (5, 11, (3, 4)), (6, 9, ())):
         x = _draw(*shape, D)
         weights = _weights(D, d_ff)
         found = numbers(call(answer, x, *weights))
@@ -86,13 +91,23 @@ def _explain_feed_forward(
             inner.abs() @ w2 + b2,
             "the ReLU gives 0 for a negative number, not its absolute value.",
         ),
+        (
+            F.gelu(inner) @ w2 + b2,
+            "a GELU is not a ReLU: that gives exactly 0 for every negative"
+            " number.",
+        ),
+        (
+            F.leaky_relu(inner) @ w2 + b2,
+            "a leaky ReLU lets some of a negative number through; a ReLU"
+            " nothing.",
+        ),
     ]
     if w1.shape[0] == w1.shape[1]:
         mistakes.append(
             (
                 (x @ w1.T + b1).relu() @ w2.T + b2,
                 "the matrices are transposed. Here they are (D, d_ff) and"
-                " (d_ff, D), as in equation (8.1), not as nn.Linear keeps"
+                " (d_ff, D), as in equation (8.2), not as nn.Linear keeps"
                 " them.",
             )
         )
@@ -110,8 +125,11 @@ def _explain_feed_forward(
 
 @exercise("8.2")
 def check_share(answer: Any) -> None:
-    """Count in the package's layers, for several widths and ratios."""
-    for D, ratio in ((12, 4), (40, 2), (8, 1), (512, 4)):
+    """Count in the package's layers, for several widths and ratios.
+
+    Eight heads can share each of these widths: a learner may count there too.
+    """
+    for D, ratio in ((16, 4), (40, 2), (8, 1), (512, 4)):
         for decoder in (True, False):  # tells norms from biases
             found = numbers(call(answer, D, ratio * D, decoder), ())
             kind = DecoderLayer if decoder else EncoderLayer
@@ -130,6 +148,7 @@ def _explain_share(found: Tensor, d: int, d_ff: int, decoder: bool) -> None:
     rest = attend + norms * 2 * d
     other = (3 - attentions) * (4 * d * d + 4 * d) + (5 - norms) * 2 * d
     square = attentions * 4 * d * d
+    four = 8 * d * d + 5 * d  # the net, were d_ff = 4 d
     explain(
         found,
         [
@@ -149,8 +168,24 @@ def _explain_share(found: Tensor, d: int, d_ff: int, decoder: bool) -> None:
             ),
             (
                 feed / (feed + other),
-                "encoder and decoder have changed places: the decoder has two"
-                " attentions and three norms.",
+                "this is the share in a layer of the other kind: look at"
+                " `decoder`. A decoder layer has two attentions and three"
+                " norms.",
+            ),
+            (
+                four / (four + rest),
+                "this is the share for d_ff = 4 * d_model. Here d_ff may be"
+                " anything.",
+            ),
+            (
+                feed / (feed + square),
+                "the biases of the attention are missing, and so are the"
+                " norms.",
+            ),
+            (
+                feed / (feed + attend + 4 * d),
+                "a norm is missing: there is one for each sublayer, and a"
+                " decoder layer has three.",
             ),
             (
                 (matrices + 2 * d_ff) / (matrices + 2 * d_ff + rest),
@@ -213,6 +248,16 @@ def check_larger(answer: Any) -> None:
     right = x.amax(dim=1)
     if not is_near(net(x), right, 1e-3):
         _explain_larger(net(x), x)
+    # A bias that hides the ReLU from these is too small for some of those.
+    for size in (1e3, 1e6, 1e9, 1e12, 1e15, 1e18):
+        far = (net(size * x) / size - right).abs()
+        if far.max() > 1e-3:
+            a, b = (size * x[int(far.argmax())]).tolist()
+            raise Wrong(
+                "right for small numbers, but not for any: at"
+                f" a = {a:.3g}, b = {b:.3g} it fails. A large bias only moves"
+                " the place where the ReLU cuts off."
+            )
 
 
 def _explain_larger(found: Tensor, x: Tensor) -> None:
@@ -315,7 +360,7 @@ def _explain_contributions(
 @exercise("8.5")
 def check_depends(answer: Any) -> None:
     """Show layers whose every dependence is known; some are traps."""
-    for name, layer, x, right in _layers():
+    for name, layer, x, right, hint in _layers():
         found = call(answer, layer, x)
         found = numbers(found, right.shape) != 0
         if torch.equal(found, right):
@@ -325,10 +370,12 @@ def check_depends(answer: Any) -> None:
                 f"for {name} rows and columns have changed places: row t is"
                 " the output at t."
             )
-        _explain_depends(name, found, right)
+        _explain_depends(name, found, right, hint)
 
 
-def _explain_depends(name: str, found: Tensor, right: Tensor) -> None:
+def _explain_depends(
+    name: str, found: Tensor, right: Tensor, hint: str
+) -> None:
     """Raise `Wrong` with what was seen and is not there, or was missed."""
     if (found & ~right).any():
         t, s = (found & ~right).nonzero()[0].tolist()
@@ -339,16 +386,15 @@ def _explain_depends(name: str, found: Tensor, right: Tensor) -> None:
     t, s = (~found & right).nonzero()[0].tolist()
     raise Wrong(
         f"for {name} the output at {t} depends on the token at {s}, and your"
-        " function does not notice. Look at every feature of the output by"
-        " itself, and change every feature of the token."
+        f" function does not notice. {hint}"
     )
 
 
-_Case = tuple[str, Callable[[Tensor], Tensor], Tensor, Tensor]
+_Case = tuple[str, Callable[[Tensor], Tensor], Tensor, Tensor, str]
 
 
 def _layers() -> list[_Case]:
-    """Make layers on ``(T, D)``, inputs, and who depends on whom."""
+    """Make layers, inputs, who depends on whom, and what may be overlooked."""
     T, D = 5, 4
     x = _draw(T, D)
     net = FeedForward(D, 16).double()
@@ -375,6 +421,13 @@ def _layers() -> list[_Case]:
     def opposite(x: Tensor) -> Tensor:  # the sum over features never moves
         return torch.stack([x[:, 0], -x[:, 0]], dim=1)
 
+    def inside(x: Tensor) -> Tensor:  # the first and the last never move
+        still = 0 * x[:, 0] + 1
+        return torch.stack([still, x[:, 0], still], dim=1)
+
+    def difference(x: Tensor) -> Tensor:  # the sum of the slopes is 0
+        return x[:, :1] - x[:, 1:2]
+
     def last(x: Tensor) -> Tensor:
         return x + x[-1, D - 1]
 
@@ -383,25 +436,63 @@ def _layers() -> list[_Case]:
 
     to_last = own.clone()
     to_last[:, -1] = True
-    cases: list[_Case] = [
-        ("x + FeedForward(x)", feed, x, own),
-        ("a layer that returns a feature and its negative", opposite, x, own),
-        ("self-attention with Add & Norm", attend, x, every),
-        ("x + causal self-attention", causal, x, every.tril()),
-        ("a layer that hands each token on", shifted, x, before),
-        ("a layer that adds a feature of the last token", last, x, to_last),
-        ("a layer with tiny outputs", faint, x, own),
-    ]
+    outputs = "Look at every feature of the output by itself."
+    inputs = (
+        "Change every feature of the token, one at a time or each by another"
+        " amount, and add up no slopes: they may cancel."
+    )
+    both = f"{outputs} {inputs}"
     longer = _draw(7, 6)
-    cases.append(
+    running = torch.ones(7, 7, dtype=torch.bool).tril()
+    return [
+        ("x + FeedForward(x)", feed, x, own, both),
+        (
+            "a layer that returns a feature and its negative",
+            opposite,
+            x,
+            own,
+            f"{outputs} Their sum may stay where it is.",
+        ),
+        (
+            "a layer with a feature between two constants",
+            inside,
+            x,
+            own,
+            f"{outputs} One of them won't do for all.",
+        ),
+        (
+            "a layer that returns the difference of two features",
+            difference,
+            x,
+            own,
+            inputs,
+        ),
+        ("self-attention with Add & Norm", attend, x, every, both),
+        ("x + causal self-attention", causal, x, every.tril(), both),
+        ("a layer that hands each token on", shifted, x, before, both),
+        (
+            "a layer that adds a feature of the last token",
+            last,
+            x,
+            to_last,
+            inputs,
+        ),
+        (
+            "a layer with tiny outputs",
+            faint,
+            x,
+            own,
+            "Its numbers are tiny, and they count: compare exactly, without a"
+            " tolerance.",
+        ),
         (
             "a layer on seven tokens",
             lambda x: x.cumsum(dim=0),
             longer,
-            torch.ones(7, 7, dtype=torch.bool).tril(),
-        )
-    )
-    return cases
+            running,
+            both,
+        ),
+    ]
 
 
 @quiz(8)

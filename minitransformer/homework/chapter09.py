@@ -40,14 +40,29 @@ from minitransformer.tracing import trace
 
 WORDS = 16  # ids in the vocabulary of a small model
 NO_FAULT = "no fault"
+NO_CLASS = (
+    "a class is wanted, such as MyDecoderLayer: pass its name, without"
+    " brackets behind it."
+)
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 @exercise("9.1")
-def check_shift(answer: Any) -> None:
+def check_feed(answer: Any) -> None:
     """Check what the decoder reads and what it must predict."""
-    target = padded([[BOS_ID, *row, EOS_ID] for row in random_words(3, 6)])
-    result = call(answer, target)
+    for rows, longest in ((3, 6), (5, 7)):
+        # The longest sentence is not the first one.
+        sentences = random_words(rows, longest)[::-1]
+        target = padded([[BOS_ID, *row, EOS_ID] for row in sentences])
+        explain_feed(call(answer, sentences), target)
+
+
+def explain_feed(result: Any, target: Tensor) -> None:
+    """Raise `Wrong` unless a batch can be trained on.
+
+    Where the label is PAD, the loss does not look: there a short row may
+    read its EOS, or PAD in its place.
+    """
     if not isinstance(result, list | tuple) or len(result) != 2:
         raise Wrong("return two tensors: what is read, what is predicted.")
     reads, predicts = numbers(result[0]), numbers(result[1])
@@ -56,16 +71,44 @@ def check_shift(answer: Any) -> None:
             f"the shapes {tuple(reads.shape)} and {tuple(predicts.shape)} must"
             " be equal: each token read has one to predict."
         )
-    if torch.equal(reads, predicts):
-        raise Wrong("nothing is shifted: each position reads its own answer.")
-    if (predicts == BOS_ID).any():
-        raise Wrong("BOS is never predicted. Are the two swapped?")
-    if not is_near(reads, target[:, :-1]):
+    wanted, labels = target[:, :-1].double(), target[:, 1:].double()
+    if reads.ndim != 2 or len(reads) != len(target):
         raise Wrong(
-            "the decoder must read from BOS up to the last token but one."
+            f"of {len(target)} sentences you make a batch of shape"
+            f" {tuple(reads.shape)}: each sentence is a row, and what is"
+            " dropped is a column."
         )
-    if not is_near(predicts, target[:, 1:]):
-        raise Wrong("predict the next token, and no later one.")
+    if is_near(reads, predicts):
+        raise Wrong("nothing is shifted: each position reads its own answer.")
+    if is_near(reads, labels) and is_near(predicts, wanted):
+        raise Wrong("what is read and what is predicted are swapped.")
+    if (predicts[:, 0] == PAD_ID).any():
+        raise Wrong("the padding stands before the words: put it behind.")
+    if (predicts == BOS_ID).any():
+        raise Wrong("BOS is among what must be predicted; it is only read.")
+    if not (predicts == EOS_ID).any(dim=1).all():
+        raise Wrong("some row never predicts EOS: how would it end?")
+    if not (reads[:, 0] == BOS_ID).all():
+        raise Wrong("every row must begin by reading BOS.")
+    real = labels != PAD_ID
+    if predicts.shape != labels.shape:
+        raise Wrong(
+            f"the shape is {tuple(predicts.shape)}; the longest sentence of"
+            f" {labels.shape[1] - 1} words and one mark make"
+            f" {labels.shape[1]} columns."
+        )
+    if not is_near(predicts, labels):
+        raise Wrong(
+            "at each position the label is the next token, no later one, and"
+            " behind EOS it is PAD."
+        )
+    if not is_near(reads[real], wanted[real]):
+        raise Wrong(
+            "the shift is by one: where token t is to be predicted, token"
+            " t - 1 is read."
+        )
+    if not ((reads == wanted) | (reads == PAD_ID))[~real].all():
+        raise Wrong("behind its words a short row may read EOS and PAD only.")
 
 
 @exercise("9.2")
@@ -77,7 +120,7 @@ def check_fault(answer: Any) -> None:
         right = jittered(small_model(dropout=0.3, layers=2))
         mine = copy.deepcopy(right)
         damage(mine)
-        wanted = differing_steps(mine, right, source, target)
+        shared, wanted = compare_steps(mine, right, source, target)
         try:
             found = call(answer, mine.train(), right.train(), source, target)
         except Wrong as wrong:
@@ -88,10 +131,10 @@ def check_fault(answer: Any) -> None:
                 " be missing in one of them, which is no fault: see"
                 " skip_missing."
             ) from None
-        explain_step(found, wanted)
+        explain_step(found, wanted, shared)
 
 
-def explain_step(found: Any, wanted: list[str]) -> None:
+def explain_step(found: Any, wanted: list[str], shared: list[str]) -> None:
     """Raise `Wrong` unless a name is that of the first step that differs."""
     if isinstance(found, Difference | Step):
         raise Wrong(
@@ -104,6 +147,11 @@ def explain_step(found: Any, wanted: list[str]) -> None:
     modules = [name for name in wanted if not is_inside(name)]
     if found == first or found in modules[:1]:  # with hooks of your own
         return
+    if is_inside(found) and found not in shared:
+        raise Wrong(
+            f"{found!r} is no fault: one of the models has no such step. See"
+            " skip_missing."
+        )
     if "dropout" in found:
         raise Wrong(
             f"{found} differs from run to run, since dropout is on: put both"
@@ -121,18 +169,18 @@ def explain_step(found: Any, wanted: list[str]) -> None:
     raise Wrong(f"you return {found!r}; the first that differs is {first!r}.")
 
 
-def differing_steps(
+def compare_steps(
     mine: Transformer, right: Transformer, source: Tensor, target: Tensor
-) -> list[str]:
-    """Name all steps that differ, in order."""
+) -> tuple[list[str], list[str]]:
+    """Name all steps that both have, and those that differ, in order."""
     ours, theirs = (
         trace(model.eval(), source, target) for model in (mine, right)
     )
-    return [
-        name
-        for name in ours.names
-        if name in theirs.names and not is_near(ours[name], theirs[name], 1e-5)
+    shared = [name for name in ours.names if name in theirs.names]
+    differing = [
+        name for name in shared if not is_near(ours[name], theirs[name], 1e-5)
     ]
+    return shared, differing
 
 
 def is_inside(name: str) -> bool:
@@ -208,15 +256,14 @@ def leave_whole(model: Transformer) -> None:
 @exercise("9.3")
 def check_pre_norm(answer: Any) -> None:
     """Compare a decoder layer with ours in pre-norm, step by step."""
+    if isinstance(answer, nn.Module):
+        raise Wrong(NO_CLASS)
     mask = padding_mask(padded(random_words(3, 6)))  # (B, 1, 1, S)
     for D, H, d_ff, T in ((12, 3, 20, 5), (16, 2, 9, 4)):
         library = jittered(DecoderLayer(D, H, d_ff, norm_first=True))
         layer = call(answer, D, H, d_ff)
         if not isinstance(layer, nn.Module):
-            raise Wrong(
-                "a class is wanted, such as MyDecoderLayer: pass its name,"
-                " without brackets behind it."
-            )
+            raise Wrong(NO_CLASS)
         take_weights(layer, library)
         x, memory = torch.randn(3, T, D), torch.randn(3, 6, D)
         found = numbers(call(layer, x, memory, mask), x.shape)
@@ -334,37 +381,71 @@ def check_decoding(answer: Any) -> None:
     """Check greedy decoding, and that no token is computed twice."""
     model, source, wanted = talkative_model()
     widths: list[int] = []
+    tokens: list[int] = []
     reads: list[int] = []
 
     def saw_target(module: Any, inputs: Any, output: Tensor) -> None:
         widths.append(output.shape[1])
+        tokens.append(output.shape[0] * output.shape[1])
 
     def saw_source(module: Any, inputs: Any, output: Tensor) -> None:
         reads.append(output.shape[0])
 
+    def decode(limit: int) -> list[list[int]]:
+        for counts in (widths, tokens, reads):
+            counts.clear()
+        try:
+            found = call(answer, model, source, limit=limit)
+        except Wrong as wrong:
+            if f"({len(source)}, 1, 1)" not in str(wrong):
+                raise
+            raise Wrong(
+                "step takes the newest token of each sentence, shape (B,), and"
+                " not (B, 1)."
+            ) from None
+        return as_lists(found, len(source))
+
     model.target_embedding.register_forward_hook(saw_target)
     model.source_embedding.register_forward_hook(saw_source)
-    found = call(answer, model, source)
-    if (
-        not isinstance(found, list | tuple)
-        or len(found) != len(source)
-        or not all(isinstance(ids, list | tuple) for ids in found)
-    ):
-        raise Wrong(
-            f"return a list of {len(source)} lists of ids, one for each"
-            " sentence."
-        )
-    for ids, right in zip(found, wanted, strict=True):
-        explain_translation([int(n) for n in numbers(ids)], right)
-    if max(widths, default=1) > 1:
+    enough = 1 + max(map(len, wanted))  # the longest, and its EOS
+    for limit in (30, enough):
+        for ids, right in zip(decode(limit), wanted, strict=True):
+            explain_translation(ids, right)
+    wide, sources = max(widths, default=1), sum(reads)
+    targets = sum(tokens)
+    for ids, right in zip(decode(2), wanted, strict=True):
+        if len(ids) > 2:
+            raise Wrong("with limit=2 a translation has more than two tokens.")
+        if ids != right[:2]:
+            raise Wrong(
+                f"with limit=2 the ids {ids} should be {right[:2]}: as many"
+                " tokens as the limit allows."
+            )
+    if wide > 1:
         raise Wrong("right, but old tokens are computed again: use step.")
-    if sum(reads) > len(source):
+    if sources > len(source):
         raise Wrong(
             "right, but the source is read again and again: start once."
         )
-    short = call(answer, model, source, limit=2)
-    if any(len(ids) > 2 for ids in short):
-        raise Wrong("with limit=2 a translation has more than two tokens.")
+    if targets > len(source) * (enough + 1):  # one more does no harm
+        raise Wrong(
+            "right, but old tokens go through step again: the state keeps"
+            " them, so only the newest is new."
+        )
+
+
+def as_lists(found: Any, count: int) -> list[list[int]]:
+    """Take ids of sentences as lists, whatever kind of rows they are."""
+    if not isinstance(found, list | tuple) or len(found) != count:
+        raise Wrong(
+            f"return a list of {count} lists of ids, one for each sentence."
+        )
+    rows = [numbers(ids) for ids in found]
+    if any(row.ndim != 1 for row in rows):
+        raise Wrong(
+            f"return a list of {count} lists of ids, one for each sentence."
+        )
+    return [[int(number) for number in row] for row in rows]
 
 
 def explain_translation(found: list[int], right: list[int]) -> None:
@@ -441,7 +522,8 @@ def padded(rows: Sequence[Sequence[int]]) -> Tensor:
 @quiz(9)
 def compute_key() -> str:
     """Do what each question asks, and see which answer it gives."""
-    shape, runs = look_inside()
+    shape = look_inside()
+    length, runs = count_runs()
     heads = [count_parameters(EncoderLayer(44, h, 53)) for h in (2, 4)]
     parts = base_model_parts()
     choices = [
@@ -451,7 +533,7 @@ def compute_key() -> str:
             heads[1],
         ),
         (parts, max(parts)),
-        ([(1, 1), (10, 10), (1, 10), (10, 1)], runs),
+        ([(1, 1), (length, length), (1, length), (length, 1)], runs),
         (
             [(False, False), (False, True), (True, True), (True, False)],
             learn_with_a_leak(),
@@ -463,9 +545,20 @@ def compute_key() -> str:
     )
 
 
-def look_inside() -> tuple[tuple[int, ...], tuple[int, int]]:
-    """Return the shape of a map, and how often the two ends run."""
+def look_inside() -> tuple[int, ...]:
+    """Return the shape of a map, seven tokens asked by five."""
     model = small_model()
+    source = torch.randint(UNK_ID + 1, WORDS, (1, 7))
+    target = torch.randint(UNK_ID + 1, WORDS, (1, 5))
+    with torch.no_grad(), recorded_attention(model) as maps:
+        model(source, target)
+    return tuple(maps["decoder.0.cross_attention"].shape[2:])
+
+
+@torch.no_grad()
+def count_runs() -> tuple[int, tuple[int, int]]:
+    """Translate up to EOS: how many tokens, how often do both ends run?"""
+    model, source, wanted = talkative_model()
     runs = {"encoder": 0, "output": 0}
 
     def count_encoder(module: Any, inputs: Any, output: Any) -> None:
@@ -476,16 +569,11 @@ def look_inside() -> tuple[tuple[int, ...], tuple[int, int]]:
 
     model.encoder[0].register_forward_hook(count_encoder)
     model.output.register_forward_hook(count_output)
-    source = torch.randint(UNK_ID + 1, WORDS, (1, 7))
-    target = torch.randint(UNK_ID + 1, WORDS, (1, 10))
-    with torch.no_grad():
-        state = model.start(source)
-        for token in target[0]:  # nine tokens and EOS come out
-            model.step(token[None], state)
-        often = runs["encoder"], runs["output"]
-        with recorded_attention(model) as maps:
-            model(source, target[:, :5])
-    return tuple(maps["decoder.0.cross_attention"].shape[2:]), often
+    state = model.start(source[:1])
+    token = torch.tensor([BOS_ID])
+    while token != EOS_ID:
+        token = model.step(token, state).argmax(dim=-1)  # (1,)
+    return len(wanted[0]) + 1, (runs["encoder"], runs["output"])
 
 
 def base_model_parts() -> list[int]:

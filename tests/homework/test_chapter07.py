@@ -140,7 +140,34 @@ def over(dims):
             over(lambda x: (0, 1) if x.ndim > 2 else -1),
             "this is batch norm",
         ),
-        (lambda x, g, b, e: x, "the four steps"),
+        (
+            lambda x, g, b, e: (
+                g * centred(x, 1 % x.ndim) / (var(x, 1 % x.ndim) + e).sqrt()
+                + b
+            ),
+            "mean runs over the tokens",
+        ),
+        (
+            lambda x, g, b, e: g * (x - x.mean()) / (x.var() + e).sqrt() + b,
+            "all tokens share one mean. E",
+        ),
+        (
+            lambda x, g, b, e: g * centred(x) / x.std(-1, keepdim=True) + b,
+            "no eps, and",
+        ),
+        (
+            lambda x, g, b, e: (g * centred(x) + b) / (var(x) + e).sqrt(),
+            "shift is divided by the root",
+        ),
+        (
+            lambda x, g, b, e: g * (x - x.mean(-1)) / (var(x) + e).sqrt() + b,
+            "did you keep their dimension",
+        ),
+        (lambda x, g, b, e: x, "the steps by hand"),
+        (
+            lambda x, g, b, e: x if x.ndim == 1 else layer_norm(x, g, b, e),
+            "for x of (7,)",
+        ),
         (lambda x, g, b: x, "raises TypeError"),
         (lambda x, g, b, e: x.add_(1), "in place"),
     ],
@@ -175,6 +202,7 @@ def test_any_way_of_counting_will_do(answer):
         (lambda e, d, w, n: 2 * e + 3 * d + 2 * n, "counts the norms"),
         (lambda e, d, w, n: 2 * w * (2 * e + 2 * d + 2 * n), "has three"),
         (lambda e, d, w, n: 2 * w * (3 * e + 3 * d + 2 * n), "has two sub"),
+        (lambda e, d, w, n: 2 * w * (3 * e + 2 * d + 2 * n), "Which of them"),
         (lambda e, d, w, n: 2 * w * (e + d + 2 * n), "not every layer"),
         (lambda e, d, w, n: 2 * w * (2 * e + 3 * d), "norms are missing"),
         (lambda e, d, w, n: 2 * w * (2 * e + 3 * d + n), "only one last"),
@@ -218,6 +246,10 @@ def changed_in_place(x, f, norm, first):
     return x if first else norm(x)
 
 
+def own_norm(x):
+    return F.layer_norm(x, x.shape[-1:])
+
+
 @pytest.mark.parametrize(
     ("answer", "phrase"),
     [
@@ -229,6 +261,10 @@ def changed_in_place(x, f, norm, first):
         (
             lambda x, f, n, first: x + n(f(x)) if first else n(x + f(x)),
             "before the sublayer",
+        ),
+        (
+            lambda x, f, n, first: in_one_line(x, f, own_norm, first),
+            "the norm is another",
         ),
         (lambda x, f, n, first: n(x) + f(x), "nothing else is"),
         (lambda x, f, n, first: x + f(x), "the norm is missing"),
@@ -292,10 +328,10 @@ def unless_a_mean_is_subtracted(norm, x):
 @pytest.mark.parametrize(
     ("answer", "phrase"),
     [
-        (lambda norm, x: (0, 2), "Change one number of x"),
+        (lambda norm, x: (0, 2), "what depends on what"),
         (lambda norm, x: (0, 1), "*not* share one"),
-        (by_means, "Change one number of x"),
-        (unless_a_mean_is_subtracted, "no mean to subtract"),
+        (by_means, "what depends on what"),
+        (unless_a_mean_is_subtracted, "Don't look at means"),
         (lambda norm, x: "layer", "as a tuple"),
         (lambda norm, x: True, "as a tuple"),
         (lambda norm, x: norm(x, x), "raises TypeError"),
@@ -321,7 +357,12 @@ def by_a_large_scale(layers, x):
     return torch.tensor(sound).int().argmin()
 
 
-@pytest.mark.parametrize("answer", [by_twice_x, by_a_large_scale])
+def by_a_shift(layers, x):
+    gaps = [(f(x + 7) - f(x) - 7).abs().max().item() for f in layers]
+    return int(np.argmax(gaps))
+
+
+@pytest.mark.parametrize("answer", [by_twice_x, by_a_large_scale, by_a_shift])
 def test_any_way_to_find_the_break_will_do(answer):
     assert passes("7.5", answer)
 
@@ -331,10 +372,17 @@ def least_alike(layers, x):
     return int(torch.stack(likeness).argmin())
 
 
+def with_equal_numbers(layers, x):
+    """Trust that a sublayer makes nothing of zeros; a bias makes something."""
+    one = torch.ones_like(x)
+    return max(range(len(layers)), key=lambda i: (layers[i](one) - one).norm())
+
+
 @pytest.mark.parametrize(
     ("answer", "phrase"),
     [
-        (least_alike, "twice x"),
+        (least_alike, "whatever its sublayer is"),
+        (with_equal_numbers, "whatever its sublayer is"),
         (lambda layers, x: 3, "layer 0 computes"),
         (lambda layers, x: 7, "from 0 to 4"),
         (lambda layers, x: 0.5, "from 0 to 4"),

@@ -61,10 +61,13 @@ def test_any_feed_forward_will_do(answer):
     assert passes("8.1", answer)
 
 
+def square_only(x, w1, b1, w2, b2):
+    right = with_matrices(x, w1, b1, w2, b2)
+    return right if x.shape == (3, 4) else right + 1
+
+
 def transposed(x, w1, b1, w2, b2):
-    if w1.shape[0] == w1.shape[1]:
-        w1, w2 = w1.T, w2.T
-    return with_matrices(x, w1, b1, w2, b2)
+    return F.linear(F.linear(x, w1, b1).relu(), w2, b2)
 
 
 @pytest.mark.parametrize(
@@ -93,10 +96,17 @@ def transposed(x, w1, b1, w2, b2):
             "sigmoid is not",
         ),
         (lambda x, v, a, w, b: (x @ v + a).abs() @ w + b, "absolute value"),
+        (lambda x, v, a, w, b: F.gelu(x @ v + a) @ w + b, "GELU is not"),
+        (
+            lambda x, v, a, w, b: F.leaky_relu(x @ v + a) @ w + b,
+            "leaky ReLU lets",
+        ),
         (transposed, "are transposed"),
+        (transposed, "equation (8.2)"),
         (lambda x, *a: 2 * with_matrices(x, *a), "Widen, bend, narrow"),
         (lambda x, *a: with_matrices(x, *a)[0], "must have the shape of x"),
-        (lambda x, v, a, w, b: x @ w, "raises RuntimeError"),
+        (lambda x, v, a, w, b: x @ v[1:], "raises RuntimeError"),
+        (square_only, "d_ff = 11"),
     ],
 )
 def test_a_wrong_feed_forward_is_explained(answer, phrase):
@@ -106,9 +116,13 @@ def test_a_wrong_feed_forward_is_explained(answer, phrase):
 # 8.2 ---
 
 
-def by_the_package(d_model, d_ff, decoder):
-    layer = (DecoderLayer if decoder else EncoderLayer)(d_model, 1, d_ff)
+def by_the_package(d_model, d_ff, decoder, heads=1):
+    layer = (DecoderLayer if decoder else EncoderLayer)(d_model, heads, d_ff)
     return count_parameters(layer.feed_forward) / count_parameters(layer)
+
+
+def with_eight_heads(d_model, d_ff, decoder):  # as the chapter has them
+    return by_the_package(d_model, d_ff, decoder, heads=8)
 
 
 def counted(
@@ -146,7 +160,9 @@ def by_torch(d_model, d_ff, decoder):
     return sum(p.numel() for p in part) / sum(sizes)
 
 
-@pytest.mark.parametrize("answer", [by_the_package, share(), by_torch])
+@pytest.mark.parametrize(
+    "answer", [by_the_package, with_eight_heads, share(), by_torch]
+)
 def test_any_way_of_counting_will_do(answer):
     assert passes("8.2", answer)
 
@@ -158,7 +174,18 @@ def test_any_way_of_counting_will_do(answer):
         (share(biases=(0, 0, 0), norm=0), "leaves out biases and norms"),
         (share(biases=(0, 0, 1)), "biases of the feed-forward"),
         (share(biases=(1, 1, 0)), "biases of the attention"),
-        (lambda d, f, decoder: by_the_package(d, f, not decoder), "places"),
+        (
+            lambda d, f, decoder: by_the_package(d, f, not decoder),
+            "the other kind",
+        ),
+        (lambda d, f, decoder: by_the_package(d, f, False), "other kind"),
+        (lambda d, f, decoder: by_the_package(d, f, True), "other kind"),
+        (
+            lambda d, f, decoder: by_the_package(d, 4 * d, decoder),
+            "for d_ff = 4 * d_model",
+        ),
+        (share(biases=(1, 1, 0), norm=0), "and so are the norms"),
+        (share(norms=2), "a norm is missing"),
         (share(biases=(2, 0, 1)), "second bias"),
         (share(biases=(0, 2, 1)), "first bias"),
         (share(norm=1), "scale and a shift"),
@@ -228,6 +255,16 @@ def test_a_wrong_larger_is_explained(answer, phrase):
 def test_right_for_small_numbers_is_not_enough():
     shifted = net([(1, -1), B], [1, 1], [0, 20])  # relu(b + 20) - 20
     assert fails("8.3", (*shifted[:3], -20), "your net says")
+
+
+@pytest.mark.parametrize("bias", [1e3, 1e6, 1e9, 1e12, 1e15])
+def test_a_large_bias_does_not_stand_for_a_second_unit(bias):
+    shifted = net([(1, -1), B], [1, 1], [0, bias])
+    assert fails(
+        "8.3",
+        (*shifted[:3], -bias),
+        "large bias" if bias < 1e15 else "your net says",
+    )
 
 
 def test_nought_for_two_negatives_is_explained(monkeypatch):
@@ -331,8 +368,24 @@ def one_feature(layer, x):
     return (blocks[:, :, :, 0] != 0).any(dim=1)
 
 
+def one_output(which):
+    def answer(layer, x):
+        return (jacobian(layer, x)[:, which] != 0).any(dim=2)
+
+    return answer
+
+
+def sum_of_slopes(layer, x):
+    return (jacobian(layer, x).sum(dim=3) != 0).any(dim=1)
+
+
 def with_a_tolerance(layer, x):
     return (jacobian(layer, x).abs() > 1e-6).any(dim=3).any(dim=1)
+
+
+def with_allclose(layer, x):
+    found = jacobian(layer, x)
+    return ~torch.isclose(found, torch.zeros_like(found)).all(3).all(1)
 
 
 def in_place(layer, x):
@@ -346,7 +399,12 @@ def in_place(layer, x):
         (lambda layer, x: by_the_jacobian(layer, x).T, "changed places"),
         (by_sums, "and its negative the output at 0 depends"),
         (one_feature, "a feature of the last token"),
-        (with_a_tolerance, "tiny outputs"),
+        (one_output(0), "between two constants"),
+        (one_output(-1), "between two constants"),
+        (sum_of_slopes, "difference of two features"),
+        (sum_of_slopes, "they may cancel"),
+        (with_a_tolerance, "without a tolerance"),
+        (with_allclose, "without a tolerance"),
         (lambda layer, x: torch.ones(len(x), len(x)), "says it does"),
         (lambda layer, x: torch.eye(len(x)), "does not notice"),
         (lambda layer, x: torch.eye(5), "notice"),

@@ -1,5 +1,7 @@
 """The checks of chapter 9 know right answers from wrong ones, and why."""
 
+import copy
+
 import pytest
 import torch
 from judging import fails, passes
@@ -21,7 +23,7 @@ from minitransformer.tracing import trace
 @pytest.mark.parametrize(
     ("name", "stub"),
     [
-        ("9.1", lambda target: (..., ...)),
+        ("9.1", lambda sentences: (..., ...)),
         ("9.2", lambda mine, right, source, target: ...),
         ("9.4", lambda model, source, limit=30: ...),
         ("9.quiz", [..., ..., ..., ..., ...]),
@@ -34,36 +36,111 @@ def test_a_stub_waits(name, stub):
 # 9.1 ---
 
 
+def whole(sentences):
+    rows = [torch.tensor([BOS_ID, *ids, EOS_ID]) for ids in sentences]
+    return nn.utils.rnn.pad_sequence(rows, True)
+
+
+def fed(sentences):
+    target = whole(sentences)
+    return target[:, :-1], target[:, 1:]
+
+
+def fed_by_lists(sentences):
+    width = 1 + max(map(len, sentences))
+    reads = [[BOS_ID, *ids, EOS_ID, *[0] * width] for ids in sentences]
+    predicts = [[*ids, EOS_ID, *[0] * width] for ids in sentences]
+    return [row[:width] for row in reads], [row[:width] for row in predicts]
+
+
+def without_eos_to_read(sentences):
+    """Short rows read PAD where others read EOS: the loss is the same."""
+    reads, predicts = (
+        [[before + ids + after for ids in sentences]]
+        for before, after in (([BOS_ID], []), ([], [EOS_ID]))
+    )
+    return tuple(
+        nn.utils.rnn.pad_sequence(list(map(torch.tensor, rows)), True)
+        for (rows,) in (reads, predicts)
+    )
+
+
 @pytest.mark.parametrize(
     "answer",
     [
-        lambda t: (t[:, :-1], t[:, 1:]),
-        lambda t: [t.narrow(1, 0, t.shape[1] - 1), t.roll(-1, 1)[:, :-1]],
-        lambda t: (t.numpy()[:, :-1], t.tolist() and t.numpy()[:, 1:]),
+        fed,
+        fed_by_lists,
+        without_eos_to_read,
+        lambda sentences: [part.numpy() for part in fed(sentences)],
     ],
 )
-def test_any_right_shift_will_do(answer):
+def test_any_right_batch_will_do(answer):
     assert passes("9.1", answer)
+
+
+def padded_before(sentences):
+    """The padding on the left."""
+    flipped = nn.utils.rnn.pad_sequence(
+        [torch.tensor([EOS_ID, *ids[::-1], BOS_ID]) for ids in sentences],
+        True,
+    )
+    target = flipped.flip(1)
+    return target[:, :-1], target[:, 1:]
+
+
+def without_eos(sentences):
+    rows = [torch.tensor([BOS_ID, *ids]) for ids in sentences]
+    target = nn.utils.rnn.pad_sequence(rows, True)
+    return target[:, :-1], target[:, 1:]
+
+
+def without_bos(sentences):
+    rows = [torch.tensor([*ids, EOS_ID]) for ids in sentences]
+    target = nn.utils.rnn.pad_sequence(rows, True)
+    return target[:, :-1], target[:, 1:]
+
+
+def two_ahead(sentences):
+    target = whole(sentences)
+    return target[:, :-2], target[:, 2:]
+
+
+def late(sentences):
+    """Read the token before the last one; BOS stands twice."""
+    reads, predicts = fed(sentences)
+    return torch.cat([reads[:, :1], reads[:, :-1]], dim=1), predicts
+
+
+def no_padding_id(sentences):
+    reads, predicts = fed(sentences)
+    return reads, predicts.masked_fill(predicts == PAD_ID, -100)
+
+
+def reads_on(sentences):
+    reads, predicts = fed(sentences)
+    return reads.masked_fill(predicts == PAD_ID, 7), predicts
 
 
 @pytest.mark.parametrize(
     ("answer", "phrase"),
     [
-        (lambda t: t[:, 1:], "return two tensors"),
-        (lambda t: (t[:, 1:], t[:, :-1]), "swapped"),
-        (lambda t: (t[:, 1:], t[:, 1:]), "own answer"),
-        (lambda t: (t, t[:, 1:]), "must be equal"),
-        (lambda t: (t[:, 1:], t[:, 1:].roll(-1, 1)), "the last token but one"),
-        (lambda t: (t[:, :-1], t.roll(-2, 1)[:, 1:]), "BOS is never"),
-        (lambda t: (t[:, :-2], t[:, 2:]), "the last token but one"),
-        (
-            lambda t: (t[:, :-1], t[:, 1:].roll(-1, 1)),
-            "no later one",
-        ),
-        (lambda t: (t[:-1], t[1:]), "BOS is never"),
+        (lambda s: whole(s)[:, 1:], "return two tensors"),
+        (lambda s: fed(s)[::-1], "are swapped"),
+        (lambda s: (whole(s)[:, 1:],) * 2, "own answer"),
+        (lambda s: (whole(s), whole(s)[:, 1:]), "must be equal"),
+        (lambda s: (whole(s)[:-1], whole(s)[1:]), "each sentence is a row"),
+        (lambda s: (2 * fed(s)[1], fed(s)[0]), "it is only read"),
+        (padded_before, "put it behind"),
+        (without_eos, "how would it end"),
+        (without_bos, "begin by reading BOS"),
+        (two_ahead, "make 7 columns"),
+        (lambda s: (fed(s)[0], fed(s)[1].roll(-1, 1)), "no later one"),
+        (late, "the shift is by one"),
+        (no_padding_id, "behind EOS it is PAD"),
+        (reads_on, "EOS and PAD only"),
     ],
 )
-def test_a_wrong_shift_is_explained(answer, phrase):
+def test_a_wrong_batch_is_explained(answer, phrase):
     assert fails("9.1", answer, phrase)
 
 
@@ -139,6 +216,12 @@ def with_missing(*inputs):
     return found.here.name if found else "no fault"
 
 
+def with_missing_names(*inputs):
+    ours, theirs = traces_of(*inputs)
+    found = ours.first_difference(theirs)
+    return (found.here or found.there).name if found else "no fault"
+
+
 def never_none(*inputs):
     ours, theirs = traces_of(*inputs)
     return ours.first_difference(theirs, skip_missing=True).here.name
@@ -158,6 +241,7 @@ def last_name(*inputs):
     [
         (without_eval, "dropout is on"),
         (with_missing, "may be missing in one of them"),
+        (with_missing_names, "one of the models has no such step"),
         (never_none, "may agree in every step"),
         (no_name, "see what attributes it has"),
         (lambda *inputs: traces_of(*inputs)[0].steps[0], "not a Step"),
@@ -329,7 +413,7 @@ class TooShort(Layer):
         (MixedNorms, "up to norm3 it agrees"),
         (OtherNames, "have other names"),
         (TooShort, "the shape is (3, 4, 12)"),
-        (Layer(12, 3, 20), "TypeError"),
+        (Layer(12, 3, 20), "a class is wanted"),
         (lambda d_model, num_heads, d_ff: 3, "a class is wanted"),
     ],
 )
@@ -357,6 +441,40 @@ def run_steps(model, source, limit):
 
 def by_steps(model, source, limit=30):
     return cut(run_steps(model, source, limit))
+
+
+def in_tensors(model, source, limit=30):
+    return [torch.tensor(ids) for ids in by_steps(model, source, limit)]
+
+
+def until_all_have_ended(model, source, limit=30):
+    rows, state = [[] for _ in source], model.start(source)
+    tokens = torch.full((len(source),), BOS_ID)
+    while limit and not all(EOS_ID in row for row in rows):
+        tokens = model.step(tokens, state).argmax(dim=-1)
+        for row, token in zip(rows, tokens.tolist(), strict=True):
+            row.append(token)
+        limit -= 1
+    return cut(rows)
+
+
+@torch.no_grad()
+def replaying(model, source, limit=30):
+    """Send the whole prefix through step, from a copy of the state."""
+    rows = []
+    state = model.start(source)
+    ids = [torch.full((len(source),), BOS_ID)]
+    for _ in range(limit):
+        again = copy.deepcopy(state)
+        for tokens in ids:
+            logits = model.step(tokens, again)
+        ids.append(logits.argmax(dim=-1))
+    rows = torch.stack(ids[1:], dim=1).tolist()
+    return cut(rows)
+
+
+def tokens_as_columns(model, source, limit=30):
+    model.step(torch.full((len(source), 1), BOS_ID), model.start(source))
 
 
 def sentence_by_sentence(model, source, limit=30):
@@ -392,7 +510,14 @@ def restarting(model, source, limit=30):
 
 
 @pytest.mark.parametrize(
-    "answer", [by_steps, with_reorder, sentence_by_sentence]
+    "answer",
+    [
+        by_steps,
+        with_reorder,
+        sentence_by_sentence,
+        in_tensors,
+        until_all_have_ended,
+    ],
 )
 @pytest.mark.parametrize("seed", range(4))
 def test_any_right_decoding_will_do(answer, seed):
@@ -400,11 +525,29 @@ def test_any_right_decoding_will_do(answer, seed):
     assert verdict, verdict.message
 
 
+def with_reorder_and_no_limit(model, source, limit=30):
+    return greedy_decode(model, source, 12)
+
+
 @pytest.mark.parametrize(
     ("answer", "phrase"),
     [
         (by_rereading, "use step"),
         (restarting, "start once"),
+        (replaying, "go through step again"),
+        (tokens_as_columns, "and not (B, 1)"),
+        (
+            lambda m, s, limit=30: by_steps(m, s, limit - (limit < 3)),
+            "as many tokens as the limit allows",
+        ),
+        (
+            lambda m, s, limit=30: by_steps(m, s, limit if limit > 2 else 0),
+            "stack expects",
+        ),
+        (
+            lambda m, s, limit=30: by_steps(m, s) if limit > 2 else [[]] * 5,
+            "as many tokens as the limit allows",
+        ),
         (
             lambda m, s, limit=30: [[BOS_ID, *r] for r in by_steps(m, s)],
             "leave BOS out",
@@ -422,7 +565,7 @@ def test_any_right_decoding_will_do(answer, seed):
         (lambda m, s, limit=30: torch.ones(5, 3), "a list of 5 lists"),
         (lambda m, s, limit=30: [5] * 5, "a list of 5 lists"),
         (lambda m, s, limit=30: [["le"]] * 5, "numbers are wanted"),
-        (lambda m, s, limit=30: by_steps(m, s, 30), "with limit=2"),
+        (with_reorder_and_no_limit, "more than two tokens"),
         (lambda m, s: by_steps(m, s), "TypeError"),
     ],
 )
