@@ -17,9 +17,9 @@ from minitransformer.viz import SCORES, use_book_style
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.speed_page import BOOK, RESULTS, drawn
+from tools.pages import BOOK, RESULTS, STATIC, drawn, write
 
-FIGURES = BOOK / "_static" / "paper"
+FIGURES = STATIC / "paper"
 UNCLEAR = "#888888"  # where the interval holds 0
 OFF_SCALE = 0.6  # nats; beside more than that, the others would be a dot
 Interval = Mapping[str, float]
@@ -296,8 +296,4 @@ def render() -> tuple[str, dict[str, str]]:
 
 if __name__ == "__main__":
     text, drawings = render()
-    FIGURES.mkdir(parents=True, exist_ok=True)
-    files = {BOOK / "paper_to_code.md": text}
-    files |= {FIGURES / f"{k}.svg": svg for k, svg in drawings.items()}
-    for path, content in files.items():
-        path.write_text(content, encoding="utf-8", newline="\n")
+    write(BOOK / "paper_to_code.md", text, FIGURES, drawings)

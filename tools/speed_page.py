@@ -3,27 +3,24 @@
 python tools/speed_page.py
 """
 
-import io
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("svg")
 import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from minitransformer.files import read_json
 from minitransformer.viz import OUTPUT, QUERY, SCORES, use_book_style
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "minitransformer" / "results"
-BOOK = ROOT / "book"
-FIGURES = BOOK / "_static" / "speed"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tools.pages import BOOK, RESULTS, STATIC, drawn, write
+
+FIGURES = STATIC / "speed"
 Interval = Mapping[str, float]
 
 PAGE = """\
@@ -392,15 +389,6 @@ def memory(result: dict[str, Any]) -> dict[str, str]:
     return {"memory_table": "\n".join(lines)}
 
 
-def drawn(figure: Figure, name: str) -> str:
-    """Return a figure as SVG, the same on every run."""
-    mpl.rcParams["svg.hashsalt"] = name
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    return text.getvalue()
-
-
 def scaling(result: dict[str, Any]) -> dict[str, Any]:
     """Draw what a token costs against each size."""
     labels = {
@@ -469,8 +457,4 @@ def render() -> tuple[str, dict[str, str]]:
 
 if __name__ == "__main__":
     text, drawings = render()
-    FIGURES.mkdir(parents=True, exist_ok=True)
-    files = {BOOK / "speed.md": text}
-    files |= {FIGURES / f"{k}.svg": svg for k, svg in drawings.items()}
-    for path, content in files.items():
-        path.write_text(content, encoding="utf-8", newline="\n")
+    write(BOOK / "speed.md", text, FIGURES, drawings)
