@@ -17,8 +17,10 @@ from minitransformer.masks import causal_mask, padding_mask
 from minitransformer.model import DecodingState, Transformer
 from minitransformer.positions import (
     LearnedPositions,
+    RecurrentPositions,
     SinusoidalPositions,
     sinusoidal_positions,
+    stretched_positions,
 )
 from minitransformer.recording import recorded_attention
 from minitransformer.recurrent import RecurrentConfig, RecurrentTranslator
@@ -44,6 +46,7 @@ __all__ = [
     "LearnedPositions",
     "MultiHeadAttention",
     "RecurrentConfig",
+    "RecurrentPositions",
     "RecurrentTranslator",
     "SelfAttention",
     "SinusoidalPositions",
@@ -64,6 +67,7 @@ __all__ = [
     "recorded_attention",
     "scaled_dot_product_attention",
     "sinusoidal_positions",
+    "stretched_positions",
     "trace",
 ]
 

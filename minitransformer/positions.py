@@ -33,6 +33,11 @@ def sinusoidal_positions(max_len: int, d_model: int) -> Tensor:
     return table
 
 
+def _refuse_negative(start: int) -> None:
+    if start < 0:
+        raise UserError(f"Positions count from 0: there is no {start=}.")
+
+
 class Positions(nn.Module):
     """Add row ``t`` of a table to token ``t``.
 
@@ -53,8 +58,10 @@ class Positions(nn.Module):
             ``(B, T, D)``.
 
         Raises:
-            UserError: If a position lies past the end of the table.
+            UserError: If a position lies past the end of the table, or
+                before its first row.
         """
+        _refuse_negative(start)
         end, max_len = start + x.shape[1], len(self.table)
         if end > max_len:
             raise UserError(
@@ -96,7 +103,8 @@ class RecurrentPositions(nn.Module):
 
     ``p_0`` is trained, and ``p_(t+1) = GRU(p_t, p_t)``: the cell of Cho et al.
     (2014) with its own state as input. There is no longest length, and no way
-    to position ``t`` but through all those before. (Liu et al., 2020, section
+    to position ``t`` but through all those before. Untrained, the positions
+    soon stop changing. (Liu et al., 2020, section
     3, let a differential equation do the same in continuous time.)
 
     Args:
@@ -118,7 +126,11 @@ class RecurrentPositions(nn.Module):
 
         Returns:
             ``(B, T, D)``.
+
+        Raises:
+            UserError: If ``start`` is negative.
         """
+        _refuse_negative(start)
         return x + self.first_positions(start + x.shape[1])[start:]
 
     def first_positions(self, count: int) -> Tensor:
@@ -134,7 +146,7 @@ class RecurrentPositions(nn.Module):
         while len(positions) < count:
             before = positions[-1][None]
             positions.append(self.cell(before, before)[0])
-        return torch.stack(positions[:count])
+        return torch.stack(positions)[:count]
 
 
 # Of a stretched position, the share of the entry that changes every n tokens.

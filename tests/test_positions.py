@@ -175,6 +175,24 @@ def test_a_longer_recurrence_begins_as_a_shorter_one_and_has_no_end():
     assert long.isfinite().all()
 
 
+def test_an_untrained_recurrence_comes_to_rest():
+    torch.manual_seed(0)
+    positions = RecurrentPositions(16).first_positions(200)
+    steps = positions.diff(dim=0).norm(dim=1)
+    assert steps[0] > 0.1
+    assert steps[100:].max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "positions", [*(kind(D, MAX_LEN) for kind in KINDS), RecurrentPositions(D)]
+)
+def test_no_tokens_have_no_positions_and_none_is_before_the_first(positions):
+    assert positions(torch.randn(B, 0, D)).shape == (B, 0, D)
+    message = "count from 0: there is no start=-1"
+    with pytest.raises(UserError, match=message):
+        positions(torch.randn(B, 2, D), start=-1)
+
+
 def test_a_recurrence_learns_from_late_positions():
     positions = RecurrentPositions(D)
     positions(torch.randn(B, 1, D), start=7).sum().backward()

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,26 +25,37 @@ from minitransformer.positions import (
     stretched_positions,
 )
 
-PLACES = 40  # of exercise 6.4
 
-
-def _angles(t: float, width: int, power: float = 2.0) -> Tensor:
+def _angles(
+    t: float, width: int, power: float = 2.0, base: float = 10_000.0
+) -> Tensor:
     """Return the angle of each hand of position ``t``, ``(D / 2,)``."""
     hands = torch.arange(width // 2, dtype=torch.double)
-    return t * 10_000.0 ** (-power * hands / width)
+    return t * base ** (-power * hands / width)
 
 
-def _encode(angle: Tensor) -> Tensor:
+def _halves(angle: Tensor) -> Tensor:
+    """Set all sines first and all cosines behind, ``(D,)``."""
+    return torch.cat([angle.sin(), angle.cos()])
+
+
+def _pairs(angle: Tensor) -> Tensor:
     """Set sine and cosine of each angle side by side, ``(D,)``."""
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten()
 
 
 @exercise("6.1")
 def check_encode(answer: Any) -> None:
-    """Compare late and early positions of several widths."""
-    for t, width in ((3, 10), (1, 4), (57, 16), (0, 6), (2_000, 64)):
-        found = numbers(call(answer, t, width))
-        right = _encode(_angles(t, width))
+    """Compare late and early positions of several widths and bases."""
+    for t, width, base in (
+        (3, 10, 500.0),
+        (1, 4, 10_000.0),
+        (57, 16, 80.0),
+        (0, 6, 2.0),
+        (2_000, 64, 20_000.0),
+    ):
+        found = numbers(call(answer, t, width, base))
+        right = _halves(_angles(t, width, base=base))
         if found.shape != right.shape:
             raise Wrong(
                 f"for width={width} this has shape {tuple(found.shape)};"
@@ -51,63 +63,88 @@ def check_encode(answer: Any) -> None:
             )
         # float32 knows the angle of a late position to 1e-4 only.
         if not is_near(found, right, 5e-4):
-            _explain_encode(found, t, width)
+            _explain_encode(found, t, width, base)
 
 
-def _explain_encode(found: Tensor, t: int, width: int) -> None:
+def _explain_encode(found: Tensor, t: int, width: int, base: float) -> None:
     """Raise `Wrong` with what is wrong with the angles or their order."""
-    angle = _angles(t, width)
-    hands = torch.arange(width // 2, dtype=torch.double)
+    angle = _angles(t, width, base=base)
+    feature = torch.arange(width, dtype=torch.double)
+    half, even = width // 2, feature % 2 == 0
+    mistakes = [
+        (
+            _pairs(angle),
+            "the right numbers in the layout of equation (6.2). Here all"
+            " sines come first.",
+        ),
+        (
+            torch.cat([angle.cos(), angle.sin()]),
+            "sines and cosines have changed places: the sines come first.",
+        ),
+        (
+            _halves(_angles(t, width, base=10_000.0)),
+            "the base is 10,000 whatever the argument says.",
+        ),
+        (
+            _halves(_angles(t, width, 1.0, base)),
+            "your exponent is i / D. If i counts hands, it must be 2 i / D.",
+        ),
+        (
+            _halves(_angles(t, width, 4.0, base)),
+            "the exponent has the factor 2 twice. If i already goes in steps"
+            " of two, it is i / D.",
+        ),
+        (
+            _halves(angle.deg2rad()),
+            "the angles are in radians already: nothing to convert.",
+        ),
+        (
+            _halves(_angles(t + 1, width, base=base)),
+            "this is the next position: positions count from 0.",
+        ),
+        (
+            _halves(_angles(t, width, -2.0, base)),
+            "the hands get faster: divide by the power of the base, do not"
+            " multiply by it.",
+        ),
+    ]
+    for power in (1.0, 2.0):  # an angle for each feature, not for each hand
+        own = t * base ** (-power * feature / width)
+        mistakes += [
+            (
+                layout,
+                "sine and cosine of one hand have different angles: give"
+                " each hand one angle, and take both of it.",
+            )
+            for layout in (
+                torch.cat([own[:half].sin(), own[half:].cos()]),
+                torch.where(even, own.sin(), own.cos()),
+            )
+        ]
     explain(
         found,
-        [
-            (
-                _encode(_angles(t, width, 1.0)),
-                "the exponent is i / D, which is 2 i / D if i counts hands:"
-                " the hands slow down too little.",
-            ),
-            (
-                _encode(_angles(t, width, 4.0)),
-                "the exponent has the factor 2 twice. If i already goes in"
-                " steps of two, it is i / D.",
-            ),
-            (
-                torch.cat([angle.sin(), angle.cos()]),
-                "all sines first and all cosines behind: as good, but another"
-                " layout. Here the two numbers of a hand stand side by side.",
-            ),
-            (
-                torch.stack([angle.cos(), angle.sin()], -1).flatten(),
-                "sine and cosine have changed places: the sine comes first.",
-            ),
-            (
-                _encode(angle.deg2rad()),
-                "the angles are in radians already: nothing to convert.",
-            ),
-            (
-                _encode(_angles(t + 1, width)),
-                "this is the next position: positions count from 0.",
-            ),
-            (
-                _encode(t * 10_000.0 ** (2 * hands / width)),
-                "the hands get faster: divide by the power of 10,000, do not"
-                " multiply by it.",
-            ),
-            (
-                _encode(t * 1_000.0 ** (-2 * hands / width)),
-                "the base is 10,000, not 1,000.",
-            ),
-        ],
-        f"for t={t}, width={width} this begins with {found.tolist()[0]:.4f}"
-        f" and {found.tolist()[1]:.4f}, and not all {width} numbers are right."
-        " Compute t=1 with four features by hand and compare.",
+        mistakes,
+        f"for t={t}, width={width}, base={base:g} this begins with"
+        f" {_short(found)}, and not all {width} numbers are right. Compute"
+        " t=1 with four features by hand and compare.",
         5e-4,
     )
 
 
+def _short(vector: Tensor) -> str:
+    """Write the first numbers of a vector."""
+    return "(" + ", ".join(f"{x:.3f}" for x in vector.tolist()[:3]) + ", ...)"
+
+
+def _rotation(angle: Tensor) -> Tensor:
+    """Return the rotation by these angles, sines first, ``(D, D)``."""
+    cos, sin = angle.cos().diag(), angle.sin().diag()
+    return torch.cat([torch.cat([cos, sin], 1), torch.cat([-sin, cos], 1)])
+
+
 def _step(k: float, width: int) -> Tensor:
     """Return the rotation by ``k`` positions, ``(D, D)``."""
-    return _blocks_of(_angles(k, width))
+    return _rotation(_angles(k, width))
 
 
 @exercise("6.2")
@@ -115,21 +152,17 @@ def check_step(answer: Any) -> None:
     """Compare with the rotation; no other matrix moves every position."""
     for k, width in ((3, 8), (1, 4), (-5, 6), (40, 16)):
         found = numbers(call(answer, k, width), (width, width))
-        right = _step(k, width)
-        if not is_near(found, right):
+        if not is_near(found, _step(k, width)):
             _explain_step(found, k, width)
 
 
 def _explain_step(found: Tensor, k: int, width: int) -> None:
     """Raise `Wrong` with where this matrix leads instead."""
     right = _step(k, width)
-    angle = _angles(k, width)
-    signs = torch.ones(width, width, dtype=torch.double)
-    rows = torch.arange(0, width, 2)
-    signs[rows + 1, rows] = -1  # takes the minus away
-    halves = torch.cat([torch.arange(0, width, 2), torch.arange(1, width, 2)])
-    spread = torch.zeros(width, width, dtype=torch.double)
-    spread[rows, rows] = spread[rows + 1, rows + 1] = angle.cos()
+    angle, zeros = _angles(k, width), torch.zeros(width // 2).double()
+    side_by_side = torch.arange(width).view(2, -1).T.flatten()
+    cosines = torch.cat([angle.cos(), angle.cos()]).diag()
+    row, column = divmod(int((found - right).abs().argmax()), width)
     explain(
         found,
         [
@@ -143,181 +176,207 @@ def _explain_step(found: Tensor, k: int, width: int) -> None:
                 " on which side the minus stands, and that p_t is a column.",
             ),
             (
-                right * signs,
+                torch.where(right.tril(-1) != 0, right.abs(), right),
                 "a minus is missing: this is no rotation, and R.T @ R is not"
                 " the identity.",
             ),
             (
-                right[halves][:, halves],
-                "the right blocks in the wrong layout: here sine and cosine"
-                " of a hand stand side by side, not in two halves.",
+                right[side_by_side][:, side_by_side],
+                "these are the blocks of equation (6.4), for sine and cosine"
+                " side by side. In this layout they stand D / 2 apart.",
             ),
             (
-                _blocks_of(torch.full_like(angle, k)),
+                _rotation(torch.full_like(zeros, k)),
                 "all hands turn equally fast. Each has an angle of its own.",
             ),
             (
-                spread,
+                cosines,
                 "only the cosines are there: a sine goes over into the cosine"
-                " beside it, so each block has four numbers.",
+                " of its hand, so each hand needs four numbers.",
             ),
             (
-                _blocks_of(_angles(k, width, 1.0)),
-                "the exponent is i / D, and must be 2 i / D if i counts"
-                " hands.",
+                _rotation(_angles(k, width, 1.0)),
+                "your exponent is i / D. If i counts hands, it must be"
+                " 2 i / D.",
             ),
             (
                 _step(1, width),
                 "this is one step, whatever k is.",
             ),
         ],
-        f"for k={k}, width={width} this matrix moves p_0 to"
-        f" {_short(found @ _encode(_angles(0, width)))}, and p_{k} begins"
-        f" with {_short(_encode(_angles(k, width)))}.",
+        f"for k={k}, width={width} the entry farthest from what it should be"
+        f" is in row {row}, column {column}: {found[row, column]:.3f}, not"
+        f" {right[row, column]:.3f}. Which number of which hand does this row"
+        " make, and from what?",
     )
-
-
-def _blocks_of(angle: Tensor) -> Tensor:
-    """Return the rotation by these angles, ``(D, D)``."""
-    cos, sin = torch.diag(angle.cos()), torch.diag(angle.sin())
-    block = torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=torch.double)
-    one = torch.eye(2, dtype=torch.double)
-    return torch.kron(cos, one) + torch.kron(sin, block)
-
-
-def _short(vector: Tensor) -> str:
-    """Write the first numbers of a vector."""
-    return "(" + ", ".join(f"{x:.3f}" for x in vector.tolist()[:4]) + ", ...)"
 
 
 @exercise("6.3")
 def check_stretch(answer: Any) -> None:
-    """Stretch tables of several sizes, by several a."""
-    for n, width, max_len, a in (
-        (5, 3, 23, 0.4),
-        (4, 6, 16, 0.25),
-        (7, 2, 5, 0.3),
+    """Stretch tables of several sizes, with several shares."""
+    for n, width, max_len, a, b in (
+        (3, 4, 25, 0.3, 0.2),
+        (4, 6, 64, 0.25, 0.1),
+        (5, 2, 7, 0.2, 0.35),
     ):
         table = torch.randn(n, width)
-        found = numbers(call(answer, table, max_len, a))
+        found = numbers(call(answer, table, max_len, a, b))
         if found.shape != (max_len, width):
             raise Wrong(
                 f"for a table of {(n, width)} and max_len={max_len} the shape"
                 f" is {tuple(found.shape)}, and should be {(max_len, width)}."
             )
-        t = torch.arange(max_len)
-        coarse, fine = t // n, t % n
         rows = table.double()
-        u = (rows - a * rows[0]) / (1 - a)
-        right = a * u[coarse] + (1 - a) * u[fine]
+        u = (rows - (a + b) * rows[0]) / (1 - a - b)
+        right = _three_digits(u, max_len, (a, b, 1 - a - b))
         if not is_near(found, right):
-            _explain_stretch(found, rows, max_len, a)
+            _explain_stretch(found, rows, right, a, b)
+
+
+def _three_digits(
+    u: Tensor, max_len: int, shares: tuple[float, float, float]
+) -> Tensor:
+    """Mix the entries of a position's three digits, the slowest first."""
+    n, t = len(u), torch.arange(max_len)
+    digits = t // n**2, t // n % n, t % n
+    mixed = [c * u[digit] for c, digit in zip(shares, digits, strict=True)]
+    return torch.stack(mixed).sum(0)
 
 
 def _explain_stretch(
-    found: Tensor, table: Tensor, max_len: int, a: float
+    found: Tensor, table: Tensor, right: Tensor, a: float, b: float
 ) -> None:
-    """Raise `Wrong` with the part of equation (6.6) that is missing."""
-    n, t = len(table), torch.arange(max_len)
-    coarse, fine = t // n, t % n
-    u = (table - a * table[0]) / (1 - a)
-    undivided = table - a * table[0]
-    fixed = (table - 0.4 * table[0]) / 0.6
+    """Raise `Wrong` with the part of the mixture that is missing."""
+    n, first, rest = len(table), table[0], 1 - a - b
+    t = torch.arange(len(found))
 
-    def mix(u: Tensor, a: float) -> Tensor:
-        return a * u[coarse] + (1 - a) * u[fine]
+    def mix(u: Tensor, *shares: float) -> Tensor:
+        return _three_digits(u, len(found), shares or (a, b, rest))
 
+    u = (table - (a + b) * first) / rest
     explain(
         found,
         [
             (
-                mix(table, a),
+                mix(table),
                 "the rows of the table are mixed themselves, so the first n"
                 " positions are no longer what they were. Make u first.",
             ),
             (
-                mix(u, 1 - a),
-                "a and 1 - a have changed places: a belongs to the digit that"
-                " changes every n positions.",
+                mix((table - a * first) / (1 - a)),
+                "these u are those of two digits, equation (6.6). Of the"
+                " first n positions two digits are 0 now: whose shares go to"
+                " the first row?",
             ),
             (
-                mix(undivided, a),
-                "u is not divided by 1 - a.",
+                mix(table - (a + b) * first),
+                "u is not divided by the share of the last digit.",
             ),
             (
-                mix((table - a) / (1 - a), a),
-                "u takes a itself away, and not a times the first row.",
+                mix(u, rest, b, a),
+                "the shares have changed places: a belongs to the digit that"
+                " changes most rarely.",
             ),
             (
-                mix(fixed, 0.4),
-                "a is a fixed number. Use the argument.",
+                mix(u, b, a, rest),
+                "a and b have changed places: a belongs to the digit that"
+                " changes most rarely.",
             ),
             (
-                u[coarse] + u[fine],
-                "the two entries are added up, and not mixed: the shares are"
-                " a and 1 - a.",
+                mix(u, 1, 1, 1),
+                "the three entries are added up, and not mixed: the shares are"
+                " a, b and what is left of 1.",
             ),
             (
-                table[fine],
+                table[t % n],
                 "this begins the table anew every n positions, so position n"
                 " can't be told from position 0.",
             ),
         ],
-        f"for n={n}, a={a} the positions 0 and {max_len - 1} begin with"
-        f" {found[0, 0]:.3f} and {found[-1, 0]:.3f}; they should begin with"
-        f" {mix(u, a)[0, 0]:.3f} and {mix(u, a)[-1, 0]:.3f}.",
+        f"for n={n}, a={a}, b={b} the positions 0 and {len(found) - 1} begin"
+        f" with {found[0, 0]:.3f} and {found[-1, 0]:.3f}; they should begin"
+        f" with {right[0, 0]:.3f} and {right[-1, 0]:.3f}.",
     )
 
 
 @exercise("6.4")
-def check_look_back(answer: Any) -> None:
+def check_mirror(answer: Any) -> None:
     """Attend over the bare encodings, and see where the weight goes."""
-    for k, width in ((3, 32), (1, 64), (7, 48)):
-        found = call(answer, k, width)
+    for n, width in ((20, 32), (33, 64), (40, 48)):
+        found = call(answer, n, width)
+        if isinstance(found, Tensor | np.ndarray):
+            found = list(found)  # two matrices in a stack
         if not isinstance(found, tuple | list) or len(found) != 2:
             raise Wrong("return two matrices: w_q, w_k.")
         refuse_stub(found)
         w_q, w_k = (numbers(matrix, (width, width)) for matrix in found)
-        p = sinusoidal_positions(PLACES, width).double()
+        p = sinusoidal_positions(n, width).double()
         scores = (p @ w_q) @ (p @ w_k).T / math.sqrt(width)  # (T, T)
         weights = scores.softmax(dim=-1)
         if not weights.isfinite().all():
             raise Wrong("some weights are not numbers: a factor is too large.")
-        if weights.diagonal(-k).min() <= 0.9:
-            _explain_look_back(weights, k)
+        if weights.flip(1).diagonal().min() <= 0.9:
+            _explain_mirror(weights, p)
 
 
-def _explain_look_back(weights: Tensor, k: int) -> None:
+def _explain_mirror(weights: Tensor, p: Tensor) -> None:
     """Raise `Wrong` with where the rows look instead."""
-    favourite = weights.argmax(dim=-1)
-    rows = torch.arange(PLACES)
-    inner = slice(k, PLACES - k)
+    n, width = p.shape
+    favourite, rows = weights.argmax(dim=-1), torch.arange(n)
     if weights.std() < 1e-6:
         raise Wrong(
             "every position looks at all others equally: the scores do not"
             " depend on the positions."
         )
-    if (favourite[inner] == (rows + k)[inner]).all():
+    if (favourite == n - 1 - rows).all():
+        least = weights.flip(1).diagonal().min()
         raise Wrong(
-            f"position t looks at t + {k}, which comes after. p @ w_q"
-            " multiplies a row, so w_q acts as its transpose does on a"
-            " column."
-        )
-    if (favourite == rows).all():
-        raise Wrong(
-            "each position looks at itself: the query of t must be the"
-            f" encoding of t - {k}, not its own."
-        )
-    if (favourite[k:] == (rows - k)[k:]).all():
-        least = weights.diagonal(-k).min()
-        raise Wrong(
-            f"each position looks most at the right one, but with a weight of"
+            "each position looks most at the right one, but with a weight of"
             f" {least:.2f} in the worst row. Make the scores larger."
         )
-    raise Wrong(
-        f"for k={k} position {PLACES // 2} looks most at"
-        f" {favourite[PLACES // 2]}, and should look at {PLACES // 2 - k}."
+    order = torch.arange(width).view(2, -1).T.flatten()
+    forward = _step(n - 1, width)[order][:, order].T  # for rows
+    signs = torch.tensor([-1.0, 1.0]).double().repeat(width // 2)
+    by_all = (
+        "every position is moved by the same number of places. In a mirror"
+        " the later ones must look earlier: which position is the mirror"
+        " image of t about 0, and what is its encoding?"
     )
+    explain(
+        favourite,
+        [
+            (rows, "each position looks at itself, not at its mirror image."),
+            (
+                (n - rows).clamp(max=n - 1),
+                "position t looks at n - t. Positions count from 0: the last"
+                " is n - 1.",
+            ),
+            *((_best(p, turn), by_all) for turn in (forward, forward.T)),
+            (
+                _best(p, signs.diag()),
+                "the query of t is the encoding of -t, which is no position"
+                " here. Move it: by how many places?",
+            ),
+            (
+                _best(p, signs.diag() @ forward.T),
+                "the mirror image is moved the wrong way. p @ w_q multiplies"
+                " a row, so w_q acts as its transpose does on a column.",
+            ),
+            (
+                _best(p, (-signs).diag() @ forward),
+                "the cosines have changed their sign. Which of sine and"
+                " cosine does so if the angle does?",
+            ),
+        ],
+        f"for n={n} the positions 0, 1 and 2 look most at"
+        f" {favourite[:3].tolist()}, and should look at"
+        f" {[n - 1, n - 2, n - 3]}.",
+    )
+
+
+def _best(p: Tensor, matrix: Tensor) -> Tensor:
+    """Return where each row looks if this is the matrix of the queries."""
+    return (p @ matrix @ p.T).argmax(dim=-1)
 
 
 @quiz(6)

@@ -9,10 +9,7 @@ from judging import fails, passes
 
 from minitransformer import SelfAttention
 from minitransformer.homework import chapter06, check
-from minitransformer.positions import (
-    sinusoidal_positions,
-    stretched_positions,
-)
+from minitransformer.positions import stretched_positions
 
 
 @pytest.mark.parametrize("name", ["6.1", "6.2", "6.3", "6.4"])
@@ -22,72 +19,84 @@ def test_a_stub_waits(name):
 
 
 def test_two_stubs_wait():
-    assert "waits" in check("6.4", lambda k, width: (..., ...)).message
+    assert "waits" in check("6.4", lambda n, width: (..., ...)).message
 
 
 # 6.1 ---
 
 
-def hands(t, width, power=2.0, base=10_000, first=math.sin, second=math.cos):
-    found = []
+def hands(t, width, base, power=2.0, first=math.sin, second=math.cos):
+    angles = [t / base ** (power * i / width) for i in range(width // 2)]
+    return [first(angle) for angle in angles] + [
+        second(angle) for angle in angles
+    ]
+
+
+def with_numpy(t, width, base):
+    angle = t / base ** (np.arange(0, width, 2) / width)
+    return np.concatenate([np.sin(angle), np.cos(angle)])
+
+
+def in_single_precision(t, width, base):
+    angle = t * base ** (-torch.arange(0, width, 2) / width)
+    return torch.cat([angle.sin(), angle.cos()])
+
+
+def one_hand_at_a_time(t, width, base):
+    found = [0.0] * width
+    angle = float(t)
     for i in range(width // 2):
-        angle = t / base ** (power * i / width)
-        found += [first(angle), second(angle)]
-    return found
-
-
-def by_the_package(t, width):
-    return sinusoidal_positions(t + 1, width)[t]
-
-
-def with_numpy(t, width):
-    angle = t / 10_000 ** (np.arange(0, width, 2) / width)
-    return np.stack([np.sin(angle), np.cos(angle)], axis=1).ravel()
-
-
-def in_single_precision(t, width):
-    angle = t * 10_000 ** (-torch.arange(0, width, 2) / width)
-    found = torch.empty(width)
-    found[0::2], found[1::2] = angle.sin(), angle.cos()
-    return found
+        found[i], found[i + width // 2] = math.sin(angle), math.cos(angle)
+        angle /= base ** (2 / width)
+    return tuple(found)
 
 
 @pytest.mark.parametrize(
-    "answer", [hands, by_the_package, with_numpy, in_single_precision]
+    "answer", [hands, with_numpy, in_single_precision, one_hand_at_a_time]
 )
 def test_any_encoding_will_do(answer):
     assert passes("6.1", answer)
 
 
-def halves(t, width):
-    found = hands(t, width)
-    return found[0::2] + found[1::2]
+def side_by_side(t, width, base):
+    return np.reshape(hands(t, width, base), (2, -1)).T.ravel()
+
+
+def own_angles(t, width, base, power, layout):
+    angle = t / base ** (power * np.arange(width) / width)
+    is_sine = np.arange(width) < width // 2
+    if layout == "pairs":
+        is_sine = np.arange(width) % 2 == 0
+    return np.where(is_sine, np.sin(angle), np.cos(angle))
 
 
 @pytest.mark.parametrize(
     ("answer", "phrase"),
     [
-        (lambda t, width: hands(t, width, 1), "slow down too little"),
-        (lambda t, width: hands(t, width, 4), "the factor 2 twice"),
-        (halves, "another layout"),
+        (lambda t, w, b: hands(t, w, b, 1), "your exponent is i / D"),
+        (lambda t, w, b: hands(t, w, b, 4), "the factor 2 twice"),
+        (side_by_side, "the layout of equation (6.2)"),
         (
-            lambda t, width: hands(t, width, first=math.cos, second=math.sin),
+            lambda t, w, b: hands(t, w, b, first=math.cos, second=math.sin),
             "changed places",
         ),
-        (
-            lambda t, width: hands(math.radians(t), width),
-            "in radians already",
-        ),
-        (lambda t, width: hands(t + 1, width), "count from 0"),
-        (lambda t, width: hands(t, width, -2), "get faster"),
-        (lambda t, width: hands(t, width, base=1_000), "not 1,000"),
-        (lambda t, width: hands(t, width)[: width // 2], "two for each hand"),
-        (
-            lambda t, width: sinusoidal_positions(t + 1, width),
-            "numbers are wanted",
-        ),
-        (lambda t, width: [0.0, 1.0] * (width // 2), "by hand and compare"),
+        (lambda t, w, b: hands(math.radians(t), w, b), "radians already"),
+        (lambda t, w, b: hands(t + 1, w, b), "count from 0"),
+        (lambda t, w, b: hands(t, w, b, -2), "get faster"),
+        (lambda t, w, b: hands(t, w, 10_000), "whatever the argument says"),
+        (lambda t, w, b: hands(t, w, b)[: w // 2], "two for each hand"),
+        (lambda t, w, b: [0.0, 1.0] * (w // 2), "by hand and compare"),
         (lambda t: [t], "raises TypeError"),
+        *(
+            (
+                lambda t, w, b, power=power, layout=layout: own_angles(
+                    t, w, b, power, layout
+                ),
+                "different angles",
+            )
+            for power in (1, 2)
+            for layout in ("halves", "pairs")
+        ),
     ],
 )
 def test_a_wrong_encoding_is_explained(answer, phrase):
@@ -97,25 +106,20 @@ def test_a_wrong_encoding_is_explained(answer, phrase):
 # 6.2 ---
 
 
-def in_blocks(k, width, power=2.0):
+def in_quarters(k, width, power=2.0):
     angle = k * 10_000 ** (-power * torch.arange(width // 2).double() / width)
-    return torch.block_diag(
-        *(
-            torch.tensor(
-                [[math.cos(a), math.sin(a)], [-math.sin(a), math.cos(a)]]
-            )
-            for a in angle.tolist()
-        )
-    )
+    cos, sin = angle.cos().diag(), angle.sin().diag()
+    return torch.cat([torch.cat([cos, sin], 1), torch.cat([-sin, cos], 1)])
 
 
 def with_indices(k, width):
-    even = np.arange(0, width, 2)
-    angle = k / 10_000 ** (even / width)
+    i = np.arange(width // 2)
+    j = i + width // 2
+    angle = k / 10_000 ** (2 * i / width)
     R = np.zeros((width, width))
-    R[even, even] = R[even + 1, even + 1] = np.cos(angle)
-    R[even, even + 1] = np.sin(angle)
-    R[even + 1, even] = -np.sin(angle)
+    R[i, i] = R[j, j] = np.cos(angle)
+    R[i, j] = np.sin(angle)
+    R[j, i] = -np.sin(angle)
     return R
 
 
@@ -123,48 +127,59 @@ def as_nested_lists(k, width):
     return with_indices(k, width).tolist()
 
 
-@pytest.mark.parametrize("answer", [in_blocks, with_indices, as_nested_lists])
+def solved(k, width):
+    """Find the matrix from many positions and those k places on."""
+
+    def table(t):
+        angle = t[:, None] / 10_000 ** (np.arange(0, width, 2) / width)
+        return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
+
+    t = np.arange(3_000)
+    return np.linalg.lstsq(table(t), table(t + k), rcond=None)[0].T
+
+
+@pytest.mark.parametrize(
+    "answer", [in_quarters, with_indices, as_nested_lists, solved]
+)
 def test_any_rotation_will_do(answer):
     assert passes("6.2", answer)
 
 
 def without_minus(k, width):
-    return np.where(
-        np.tri(width, k=-1, dtype=bool),
-        -with_indices(k, width),
-        with_indices(k, width),
-    )
+    lower = np.tri(width, k=-1, dtype=bool)
+    return np.where(lower, -1, 1) * with_indices(k, width)
 
 
-def layout_of_halves(k, width):
-    order = [*range(0, width, 2), *range(1, width, 2)]
-    return with_indices(k, width)[order][:, order]
+def in_blocks(k, width):
+    """Return the rotation for sine and cosine side by side."""
+    order = np.arange(width).reshape(2, -1).T.ravel()
+    return torch.tensor(with_indices(k, width)[order][:, order])
+
+
+def equally_fast(k, width):
+    cos, sin = np.cos(k) * np.eye(width // 2), np.sin(k) * np.eye(width // 2)
+    return np.block([[cos, sin], [-sin, cos]])
 
 
 @pytest.mark.parametrize(
     ("answer", "phrase"),
     [
-        (lambda k, width: in_blocks(k, width).T, "turns the hands back"),
+        (lambda k, width: in_quarters(k, width).T, "turns the hands back"),
         (without_minus, "a minus is missing"),
-        (layout_of_halves, "wrong layout"),
+        (in_blocks, "stand D / 2 apart"),
+        (equally_fast, "equally fast"),
         (
-            lambda k, width: torch.block_diag(
-                *[in_blocks(k, 2)] * (width // 2)
-            ),
-            "equally fast",
-        ),
-        (
-            lambda k, width: in_blocks(k, width) * torch.eye(width),
+            lambda k, width: in_quarters(k, width) * torch.eye(width),
             "only the cosines",
         ),
+        (lambda k, width: in_quarters(k, width, 1.0), "exponent is i / D"),
+        (lambda k, width: in_quarters(1, width), "one step, whatever k"),
+        (lambda k, width: in_quarters(abs(k), width), "negative k"),
         (
-            lambda k, width: in_blocks(k, width, 1.0),
-            "the exponent is i / D",
+            lambda k, width: torch.eye(width),
+            "row 0, column 0: 1.000, not -0.9",
         ),
-        (lambda k, width: in_blocks(1, width), "one step, whatever k"),
-        (lambda k, width: in_blocks(abs(k), width), "negative k"),
-        (lambda k, width: torch.eye(width), "this matrix moves p_0"),
-        (lambda k, width: in_blocks(k, width)[:2], "the shape is"),
+        (lambda k, width: in_quarters(k, width)[:2], "the shape is"),
     ],
 )
 def test_a_wrong_rotation_is_explained(answer, phrase):
@@ -174,16 +189,21 @@ def test_a_wrong_rotation_is_explained(answer, phrase):
 # 6.3 ---
 
 
-def in_loops(table, max_len, a):
+def in_loops(table, max_len, a, b):
     n = len(table)
-    u = [(row - a * table[0]) / (1 - a) for row in table]
-    rows = [a * u[t // n] + (1 - a) * u[t % n] for t in range(max_len)]
-    return torch.stack(rows)
+    u = [(row - (a + b) * table[0]) / (1 - a - b) for row in table]
+    return torch.stack(
+        [
+            a * u[t // n // n] + b * u[t // n % n] + (1 - a - b) * u[t % n]
+            for t in range(max_len)
+        ]
+    )
 
 
-def over_a_grid(table, max_len, a):
-    u = ((table - a * table[0]) / (1 - a)).numpy()
-    grid = a * u[:, None] + (1 - a) * u[None]
+def over_a_grid(table, max_len, a, b):
+    last = 1 - a - b
+    u = ((table - (a + b) * table[0]) / last).numpy()
+    grid = a * u[:, None, None] + b * u[:, None] + last * u
     return grid.reshape(-1, u.shape[1])[:max_len].tolist()
 
 
@@ -192,43 +212,53 @@ def test_any_stretching_will_do(answer):
     assert passes("6.3", answer)
 
 
-def mixed(make, share=lambda a: a):
-    """Make entries in a way of its own, and mix them by (6.6)."""
+def mixed(make, shares=lambda a, b: (a, b, 1 - a - b)):
+    """Make entries in a way of its own, and mix three of them."""
 
-    def answer(table, max_len, a):
+    def answer(table, max_len, a, b):
         n, t = len(table), torch.arange(max_len)
-        u, a = make(table, a), share(a)
-        return a * u[t // n] + (1 - a) * u[t % n]
+        u, (x, y, z) = make(table, a, b), shares(a, b)
+        return x * u[t // n**2] + y * u[t // n % n] + z * u[t % n]
 
     return answer
 
 
-def entries(table, a):
-    return (table - a * table[0]) / (1 - a)
-
-
-def added_up(table, max_len, a):
-    n, t = len(table), torch.arange(max_len)
-    u = entries(table, a)
-    return u[t // n] + u[t % n]
+def entries(table, a, b):
+    return (table - (a + b) * table[0]) / (1 - a - b)
 
 
 @pytest.mark.parametrize(
     ("answer", "phrase"),
     [
-        (mixed(lambda table, a: table), "no longer what they were"),
-        (mixed(entries, lambda a: 1 - a), "changed places"),
-        (mixed(lambda table, a: table - a * table[0]), "not divided"),
-        (mixed(lambda table, a: (table - a) / (1 - a)), "times the first row"),
-        (lambda table, m, a: stretched_positions(table, m), "a fixed number"),
-        (added_up, "not mixed"),
+        (mixed(lambda table, a, b: table), "no longer what they were"),
         (
-            lambda table, m, a: table[torch.arange(m) % len(table)],
+            mixed(lambda table, a, b: (table - a * table[0]) / (1 - a)),
+            "those of two digits",
+        ),
+        (
+            mixed(lambda table, a, b: table - (a + b) * table[0]),
+            "not divided",
+        ),
+        (
+            mixed(entries, lambda a, b: (1 - a - b, b, a)),
+            "the shares have changed places",
+        ),
+        (
+            mixed(entries, lambda a, b: (b, a, 1 - a - b)),
+            "a and b have changed places",
+        ),
+        (mixed(entries, lambda a, b: (1, 1, 1)), "not mixed"),
+        (
+            lambda table, m, a, b: table[torch.arange(m) % len(table)],
             "begins the table anew",
         ),
-        (lambda table, m, a: table, "and should be (23, 3)"),
-        (lambda table, m, a: torch.zeros(m, table.shape[1]), "should begin"),
-        (lambda table, m, a: table.mul_(2), "changes its input"),
+        (lambda table, m, a, b: stretched_positions(table, m), "train a long"),
+        (lambda table, m, a, b: table, "and should be (25, 4)"),
+        (
+            lambda table, m, a, b: torch.zeros(m, table.shape[1]),
+            "should begin",
+        ),
+        (lambda table, m, a, b: table.mul_(2), "changes its input"),
     ],
 )
 def test_a_wrong_stretching_is_explained(answer, phrase):
@@ -238,38 +268,70 @@ def test_a_wrong_stretching_is_explained(answer, phrase):
 # 6.4 ---
 
 
-def turned(k, width, factor=100.0):
-    return factor * in_blocks(k, width).double(), torch.eye(width).double()
+def reflection(width):
+    return torch.tensor([-1.0, 1.0]).double().repeat(width // 2).diag()
 
 
-def turned_keys(k, width):
-    return np.eye(width), 100 * with_indices(-k, width)
+def turned(n, width, factor=100.0, by=None, flip=reflection):
+    """Reflect each row, and move it on."""
+    by = n - 1 if by is None else by
+    w_q = factor * flip(width) @ in_blocks(by, width).T
+    return w_q, torch.eye(width).double()
 
 
-def both_halfway(k, width):
-    half = in_blocks(k / 2, width)
-    return [half.tolist(), (120 * half.T).tolist()]
+def on_the_side_of_the_keys(n, width):
+    w_q, w_k = turned(n, width)
+    return w_k.numpy(), w_q.numpy()  # the mirror of the mirror
 
 
-@pytest.mark.parametrize("answer", [turned, turned_keys, both_halfway])
-def test_any_look_back_will_do(answer):
+def both_halfway(n, width):
+    half = in_blocks((n - 1) / 2, width).T
+    return [(reflection(width) @ half).tolist(), (120 * half.T).tolist()]
+
+
+def stacked(n, width):
+    return torch.stack(turned(n, width))
+
+
+@pytest.mark.parametrize(
+    "answer", [turned, on_the_side_of_the_keys, both_halfway, stacked]
+)
+def test_any_mirror_will_do(answer):
     assert passes("6.4", answer)
+
+
+def unreflected(width):
+    return torch.eye(width).double()
 
 
 @pytest.mark.parametrize(
     ("answer", "phrase"),
     [
-        (lambda k, width: turned(-k, width), "which comes after"),
-        (lambda k, width: turned(0, width), "looks at itself"),
-        (lambda k, width: turned(k, width, 1.0), "Make the scores larger"),
-        (lambda k, width: turned(k, width, 0.0), "equally"),
-        (lambda k, width: turned(k, width, math.inf), "not numbers"),
-        (lambda k, width: turned(k + 1, width), "and should look at 17"),
-        (lambda k, width: turned(k, width)[0], "two matrices"),
-        (lambda k, width: (torch.eye(4), torch.eye(4)), "the shape is (4, 4)"),
+        (lambda n, w: turned(n, w, 1.0), "Make the scores larger"),
+        (lambda n, w: turned(n, w, 0.0), "equally"),
+        (lambda n, w: turned(n, w, math.inf), "not numbers"),
+        (lambda n, w: turned(n, w, by=n), "looks at n - t"),
+        (lambda n, w: turned(n, w, by=0), "the encoding of -t"),
+        (lambda n, w: turned(n, w, by=1 - n), "the wrong way"),
+        (
+            lambda n, w: turned(n, w, flip=lambda w: -reflection(w)),
+            "the cosines have changed their sign",
+        ),
+        (lambda n, w: turned(n, w, flip=unreflected), "the same number"),
+        (
+            lambda n, w: turned(n, w, by=1 - n, flip=unreflected),
+            "the same number",
+        ),
+        (
+            lambda n, w: turned(n, w, by=0, flip=unreflected),
+            "looks at itself",
+        ),
+        (lambda n, w: turned(n, w, by=n - 2), "should look at [19, 18, 17]"),
+        (lambda n, w: turned(n, w)[0], "two matrices"),
+        (lambda n, w: (torch.eye(4), torch.eye(4)), "the shape is (4, 4)"),
     ],
 )
-def test_a_wrong_look_back_is_explained(answer, phrase):
+def test_a_wrong_mirror_is_explained(answer, phrase):
     assert fails("6.4", answer, phrase)
 
 
