@@ -244,7 +244,7 @@ SEARCHES = {
     "beam 4, exponent 2": (4, 2.0),
 }
 LAST, MEAN = "last weights", "mean of snapshots"
-LONGER = ("no final norms", "nothing tied")
+LONGER = ("post-norm", "no final norms", "nothing tied")
 
 
 def build(config: TransformerConfig, choice: Choice) -> Transformer:

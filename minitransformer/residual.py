@@ -57,7 +57,7 @@ class AddNorm(nn.Module):
     """Run a sublayer beside a residual connection, and normalise.
 
     Post-norm, as in the paper (Vaswani et al., 2017, section 3.1), is
-    ``norm(x + dropout(sublayer(x)))``; pre-norm (Xiong et al., 2020) is
+    ``norm(x + dropout(sublayer(x)))``; pre-norm (compared by Xiong et al., 2020) is
     ``x + dropout(sublayer(norm(x)))``.
 
     Args:

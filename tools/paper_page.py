@@ -81,9 +81,9 @@ same batches. What is reported is the difference, seed by seed: its mean over
 nats, on validation sentences, always without smoothing; BLEU is of greedy
 translations of {test_pairs} test sentences, but for the beams. Unchanged, the
 loss is {base_loss} and BLEU {base_bleu}: a translator at the beginning of its
-training. The two changes that helped most were made once more, "trained
-longer": {more_updates} updates and {longer_seeds} seeds, against a base that
-then has a loss of {long_loss} and a BLEU of {long_bleu}.
+training. Post-norm and the two changes that helped most were made once more,
+"trained longer": {more_updates} updates and {longer_seeds} seeds, against a
+base that then has a loss of {long_loss} and a BLEU of {long_bleu}.
 
 The word at the end of a line goes by the loss, and by BLEU where only the
 decoding was changed.

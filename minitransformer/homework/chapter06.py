@@ -1,6 +1,7 @@
 """The checks of chapter 6, "Positional encoding"."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -233,9 +234,7 @@ def check_stretch(answer: Any) -> None:
             _explain_stretch(found, rows, right, a, b)
 
 
-def _three_digits(
-    u: Tensor, max_len: int, shares: tuple[float, float, float]
-) -> Tensor:
+def _three_digits(u: Tensor, max_len: int, shares: Sequence[float]) -> Tensor:
     """Mix the entries of a position's three digits, the slowest first."""
     n, t = len(u), torch.arange(max_len)
     digits = t // n**2, t // n % n, t % n
