@@ -57,8 +57,8 @@ class AddNorm(nn.Module):
     """Run a sublayer beside a residual connection, and normalise.
 
     Post-norm, as in the paper (Vaswani et al., 2017, section 3.1), is
-    ``norm(x + dropout(sublayer(x)))``; pre-norm (compared by Xiong et al., 2020) is
-    ``x + dropout(sublayer(norm(x)))``.
+    ``norm(x + dropout(sublayer(x)))``; pre-norm is
+    ``x + dropout(sublayer(norm(x)))``. Xiong et al. (2020) compare them.
 
     Args:
         d_model: Width ``D``.
