@@ -52,7 +52,9 @@ def pages_after(script, first):
 
 @needs_glibc
 def test_pages_come_once():
-    assert pages_after(FAULTS, "assert keep_memory()") < 100
+    # A busy system may take pages away meanwhile: so the least of three.
+    kept = [pages_after(FAULTS, "assert keep_memory()") for _ in range(3)]
+    assert min(kept) < 100
     # Otherwise 48 MiB come anew each time, be it in pages of 2 MiB.
     assert pages_after(FAULTS, "pass") > 200
     assert pages_after(FAULTS, "assert return_memory()") > 200
