@@ -208,17 +208,27 @@ class Arguments:
     out: Path
 
 
+def read_share(text: str) -> tuple[int, int]:
+    """Read which of how many shares is ours, such as ``"0/2"``."""
+    parts = text.split("/")
+    if len(parts) == 2 and all(part.isdecimal() for part in parts):
+        number, count = map(int, parts)
+        if number < count:
+            return number, count
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is no share: the first of two is 0/2, the second 1/2."
+    )
+
+
 def read_arguments(name: str, description: str | None) -> Arguments:
     """Read the command line, and keep to one thread."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--small", action="store_true", help="a quick test")
-    parser.add_argument("--share", help="such as 0/2: every second run alone")
+    parser.add_argument(
+        "--share", type=read_share, help="such as 0/2: every second run alone"
+    )
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / name)
     parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json")
     found = parser.parse_args()
     torch.set_num_threads(1)
-    share = None
-    if found.share:
-        number, count = map(int, found.share.split("/"))
-        share = number, count
-    return Arguments(found.small, share, found.folder, found.out)
+    return Arguments(found.small, found.share, found.folder, found.out)

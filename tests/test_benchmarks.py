@@ -1,5 +1,6 @@
 """The benchmarks in miniature: they run, and they measure what they say."""
 
+import argparse
 import importlib
 import json
 import math
@@ -68,6 +69,14 @@ def test_intervals_of_a_mean_by_hand(measuring):
     alone = measuring.mean_interval([5.0])
     assert alone["mean"] == 5
     assert math.isnan(alone["low"])
+
+
+def test_shares_are_read():
+    small_runs = imported("small_runs")
+    assert small_runs.read_share("1/2") == (1, 2)
+    for wrong in ("x", "2", "2/2", "1/0", "-1/2", "1/2/3"):
+        with pytest.raises(argparse.ArgumentTypeError, match="is no share"):
+            small_runs.read_share(wrong)
 
 
 def measured(folder, script, *arguments):
