@@ -214,6 +214,16 @@ def test_the_example_on_a_front_page_runs(name):
     assert result.isfinite().all()
 
 
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_a_numbered_equation_has_no_double_backslash(stem):
+    # Sphinx would wrap it in "split", and MathJax allows no number in there.
+    text = CHAPTERS[stem].read_text("utf-8")
+    equations = re.findall(r"^\$\$\n(.*?)\n\$\$$", text, re.M | re.S)
+    assert equations
+    for equation in equations:
+        assert "\\tag" not in equation or "\\\\" not in equation, equation
+
+
 def test_chapters_lead_to_the_notation_where_it_begins():
     texts = [chapter.read_text("utf-8") for chapter in CHAPTERS.values()]
     found = set(re.findall(r"notation\.md#([\w-]+)", "".join(texts)))
