@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from minitransformer.compact import compact, restore
 from minitransformer.config import TransformerConfig
 from minitransformer.errors import UserError
 from minitransformer.files import atomic_write, read_json, write_json
@@ -143,6 +144,7 @@ def save_weights(
     config: TransformerConfig | RecurrentConfig,
     weights: Mapping[str, Tensor],
     facts: Mapping[str, Any],
+    small: bool = False,
 ) -> None:
     """Write a model's weights beside its `save_config`.
 
@@ -151,15 +153,17 @@ def save_weights(
         config: The model's.
         weights: Its ``state_dict``.
         facts: Anything JSON can hold.
+        small: Whether to `compact` them.
     """
     again = set()  # the target embedding, once more
     if config.tie_embeddings:
         again.add("output.weight")
         if config.target_vocab_size is None:
             again.add("target_embedding.weight")
+    kept = {k: v for k, v in weights.items() if k not in again}
     save_tensors(
         folder / "model.safetensors",
-        {k: v for k, v in weights.items() if k not in again},
+        compact(kept) if small else kept,
         {**facts, "config": asdict(config)},
     )
 
@@ -227,12 +231,17 @@ def load_weights(folder: Path, model: TranslationModel) -> dict[str, Any]:
         UserError: If the file is damaged, or is another model's.
     """
     path = folder / "model.safetensors"
-    weights, facts = load_tensors(path)
-    if facts.get("config") != asdict(model.config):
+    tensors, facts = load_tensors(path)
+    try:
+        config = type(model.config)(**facts["config"])
+    except (KeyError, TypeError, UserError):
+        config = None  # another kind of model's
+    if config != model.config:
         raise UserError(
             f"{path} belongs to a model of another config than config.json"
             " beside it: copy the whole folder again."
         )
+    weights = restore(tensors)
     if model.config.tie_embeddings:
         if model.target_embedding is model.source_embedding:
             shared = weights["source_embedding.weight"]

@@ -25,6 +25,8 @@ class TransformerConfig:
         max_len: Longest sequence, in tokens.
         positions: ``"sinusoidal"`` or ``"learned"``.
         norm_first: Pre-norm, or post-norm as in the paper.
+        final_norm: Whether a pre-norm stack normalises what its last layer
+            returns; post-norm has done so already.
         tie_embeddings: One matrix for the output layer and the target
             embedding (and the source's, with one vocabulary).
 
@@ -43,6 +45,7 @@ class TransformerConfig:
     max_len: int = 256
     positions: str = "sinusoidal"
     norm_first: bool = True
+    final_norm: bool = True
     tie_embeddings: bool = True
 
     def __post_init__(self) -> None:

@@ -49,6 +49,7 @@ def write_ctranslate2(
         (config.num_encoder_layers, config.num_decoder_layers),
         config.num_heads,
         pre_norm=config.norm_first,
+        no_final_norm=not config.final_norm,
         activation=Activation.RELU,
     )
     (source_embedding,) = spec.encoder.embeddings

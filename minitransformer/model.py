@@ -102,7 +102,8 @@ class Transformer(nn.Module):
             for _ in range(config.num_decoder_layers)
         )
         # Pre-norm leaves the last sum unnormalised; post-norm does not.
-        last_norm = LayerNorm if config.norm_first else nn.Identity
+        wanted = config.norm_first and config.final_norm
+        last_norm = LayerNorm if wanted else nn.Identity
         self.encoder_norm = last_norm(config.d_model)
         self.decoder_norm = last_norm(config.d_model)
         self.output = nn.Linear(

@@ -65,6 +65,7 @@ RECIPES = {
             "num_decoder_layers": 3,
             "dropout": 0.1,
             "max_len": 128,
+            "final_norm": False,
         },
         vocab_size=2_000,
         options=TrainingOptions(
@@ -129,9 +130,15 @@ def train_translator(
 
     Raises:
         UserError: If ``folder`` holds a model already, or, resuming, none or
-            one of another corpus; or ``sharded``, if it is alone.
+            one of another corpus; if the corpus has nothing to train on; or
+            ``sharded``, if it is alone.
     """
     folder = Path(folder)
+    if "train" not in corpus.splits:
+        raise UserError(
+            f"{corpus.name} is there to test with, not to train on: choose"
+            " another corpus, and give this one to `evaluate`."
+        )
     if recompute:
         return_memory()
     else:

@@ -258,6 +258,7 @@ class Trainer:
         self.best_loss = math.inf
         self.checks_since_best = 0
         self.core_seconds = 0.0
+        self.steepest = 0.0  # greatest norm of a gradient since a checkpoint
         self.history: list[dict[str, float]] = []
 
     def _shard(
@@ -281,7 +282,8 @@ class Trainer:
             The loss per token, in nats, and the number of tokens.
 
         Raises:
-            UserError: If the loss is not finite; nothing is updated.
+            UserError: If the loss or its gradient is not finite; nothing is
+                updated.
         """
         self.model.train()
         num_tokens = sum(batch.num_tokens for batch in batches)
@@ -293,21 +295,31 @@ class Trainer:
             )
         total += self._add_gradient(last, num_tokens)
         (total,) = self.workers.sum(total, device=self.device)
-        if not math.isfinite(total):
-            raise UserError(
-                f"The loss is {total} at update {self.updates}: train again"
-                " with a lower learning rate; the last good checkpoint is"
-                " kept."
+        self._check_finite("loss", total)
+        norm = self.workers.whole(
+            nn.utils.clip_grad_norm_(
+                self.model.parameters(), self.options.clip
             )
+        ).item()
+        self._check_finite("gradient's norm", norm)
+        self.steepest = max(self.steepest, norm)
         rate = rate_at(self.updates, self.options)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.updates += 1
         self._average()
         return total / num_tokens, num_tokens
+
+    def _check_finite(self, name: str, value: float) -> None:
+        """Stop before a number that is none reaches the weights."""
+        if not math.isfinite(value):
+            raise UserError(
+                f"The {name} is {value} at update {self.updates}: train again"
+                " with a lower learning rate; the last good checkpoint is"
+                " kept."
+            )
 
     def _add_gradient(self, batch: Batch, num_tokens: int) -> float:
         """Add the gradient of a batch's share of the loss; return its sum."""
@@ -478,12 +490,15 @@ class Trainer:
         (spent,) = self.workers.sum(meter.core_seconds(), device=self.device)
         self.core_seconds += spent
         valid_loss = self.validate()
+        self._check_finite("validation loss", valid_loss)
         self.checks_since_best += 1
         facts = {
             "update": self.updates,
             "train_loss": meter.loss(),
             "valid_loss": valid_loss,
+            "gradient_norm": self.steepest,
         }
+        self.steepest = 0.0
         self.history.append(facts)
         if valid_loss < self.best_loss:
             self.best_loss = valid_loss
@@ -542,5 +557,6 @@ class _Meter:
             f"update {done:,} of {self.updates:,}:"
             f" loss {facts['train_loss']:.3f},"
             f" validation {facts['valid_loss']:.3f},"
+            f" gradient up to {facts['gradient_norm']:.1f},"
             f" {self.speed():,.0f} tokens/s, {left:.0f} min left"
         )

@@ -26,6 +26,7 @@ from minitransformer.errors import UserError
 from minitransformer.exporting import export_model
 from minitransformer.model import Transformer
 from minitransformer.recording import recorded_attention
+from minitransformer.sampling import sample
 from minitransformer.text import Tokenizer, normalize
 
 # After Latin letters a sentence ends at a space (not in 3.5), before a capital
@@ -102,8 +103,13 @@ class Translator:
         load_weights(folder, model)
         return cls(model.to(device), source_tokenizer, target_tokenizer, about)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, small: bool = False) -> None:
         """Write a checkpoint folder that `load` reads.
+
+        Args:
+            path: The folder.
+            small: Whether to round the weights to a quarter of the room; see
+                `compact`.
 
         Raises:
             UserError: If the folder cannot be written.
@@ -116,7 +122,8 @@ class Translator:
             self.target_tokenizer,
             self.facts,
         )
-        save_weights(folder, self.model.config, self.model.state_dict(), {})
+        weights = self.model.state_dict()
+        save_weights(folder, self.model.config, weights, {}, small)
 
     def export(
         self, format: str, path: str | Path, quantization: str | None = None
@@ -279,6 +286,48 @@ class Translator:
         if strange:
             self._warn_of(strange)
         return owners, sources
+
+    def sample(
+        self,
+        text: str,
+        count: int = 1,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+    ) -> list[str]:
+        """Draw translations of a text by chance; see `sampling.sample`.
+
+        Args:
+            text: One text; each of its sentences is translated on its own.
+            count: Translations to draw. Some may be the same.
+            temperature: Below 1 the likely words gain, above 1 they lose.
+            top_k: Draw among so many of the likeliest words.
+            top_p: Draw among the fewest words that have this probability.
+            seed: The same seed gives the same translations.
+
+        Returns:
+            ``count`` translations, as they were drawn.
+
+        Raises:
+            UserError: As in `translate`, or if a choice is impossible.
+        """
+        _, sources = self._prepare([text], True, "The text".format)
+        found = sample(
+            self.model,
+            self._pad(sources),
+            count,
+            temperature,
+            top_k,
+            top_p,
+            seed,
+            max(self._output_limit(len(ids)) for ids in sources),
+        )
+        decode = self.target_tokenizer.decode
+        return [
+            self._space().join(decode(sentence.ids) for sentence in drawn)
+            for drawn in zip(*found, strict=True)
+        ]
 
     def attention(self, text: str, translation: str | None = None) -> Attended:
         """Translate one sentence and keep every attention map.

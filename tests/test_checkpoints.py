@@ -78,6 +78,43 @@ def test_a_model_comes_back_as_it_was(tmp_path, shared, tied):
     assert (again.output.weight is again.target_embedding.weight) == tied
 
 
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("tied", [True, False])
+def test_small_weights_take_a_quarter_and_compute_alike(
+    tmp_path, shared, tied
+):
+    model, source, target = build(shared, tied)
+    save_config(tmp_path, model.config, source, target, {})
+    weights = model.state_dict()
+    save_weights(tmp_path, model.config, weights, {}, small=True)
+    again = Transformer(model.config).eval()
+    load_weights(tmp_path, again)
+    for name, weight in again.state_dict().items():
+        off = (weight - weights[name]).abs().max()
+        assert off <= weights[name].abs().max() / 250
+    assert not torch.equal(logits(again), logits(model))  # it was rounded
+    assert_close(logits(again), logits(model), rtol=0, atol=0.1)
+    matrices = [p for p in model.parameters() if p.ndim == 2]
+    others = sum(p.numel() for p in model.parameters() if p.ndim != 2)
+    rows = sum(len(p) for p in matrices)
+    room = sum(p.numel() for p in matrices) + 4 * (rows + others)
+    size = (tmp_path / "model.safetensors").stat().st_size
+    assert room < size < room + 12_000  # the header
+
+
+def test_weights_written_before_a_choice_existed_are_read(tmp_path):
+    model, source, target = build(shared=True, tied=True)
+    save_config(tmp_path, model.config, source, target, {})
+    save_weights(tmp_path, model.config, model.state_dict(), {})
+    path = tmp_path / "model.safetensors"
+    tensors, facts = load_tensors(path)
+    del facts["config"]["final_norm"]
+    save_tensors(path, tensors, facts)
+    again = Transformer(model.config).eval()
+    load_weights(tmp_path, again)
+    assert torch.equal(logits(again), logits(model))
+
+
 def test_tied_weights_are_stored_once(saved):
     folder, model = saved
     size = (folder / "model.safetensors").stat().st_size

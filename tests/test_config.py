@@ -32,6 +32,7 @@ def test_only_the_source_vocabulary_must_be_said():
         "max_len": 256,
         "positions": "sinusoidal",
         "norm_first": True,
+        "final_norm": True,
         "tie_embeddings": True,
     }
 

@@ -95,6 +95,7 @@ def by_us(translator, lines):
     [
         {},
         {"norm_first": False},
+        {"final_norm": False},
         {"positions": "learned"},
         {"tie_embeddings": False},
         {"shared": True},

@@ -79,6 +79,11 @@ def test_the_papers_base_model_has_63_082_496_parameters():
         ),
         ({"positions": "learned"}, V_TARGET * D + 2 * MAX_LEN * D),
         ({"norm_first": False}, V_TARGET * D - 2 * 2 * D),
+        ({"final_norm": False}, V_TARGET * D - 2 * 2 * D),
+        (
+            {"norm_first": False, "final_norm": False},
+            V_TARGET * D - 2 * 2 * D,
+        ),
     ],
     ids=str,
 )
@@ -284,16 +289,17 @@ def test_a_state_dict_and_a_copy_are_the_same_model(make_model):
 def torch_stacks(model):
     """Build torch's two stacks with our weights, and their pairs."""
     norm_first = model.config.norm_first
+    final_norm = norm_first and model.config.final_norm
     pairs = []
 
     def stack(kind, layers, last_norm, **options):
         copies = [as_torch(layer, H, norm_first) for layer in layers]
-        norm = nn.LayerNorm(D).double() if norm_first else None
+        norm = nn.LayerNorm(D).double() if final_norm else None
         theirs = kind(copies[0][0], len(layers), norm, **options)
         theirs.layers = nn.ModuleList(copy for copy, _ in copies)
         for _, found in copies:
             pairs.extend(found)
-        if norm_first:
+        if final_norm:
             norm.load_state_dict(last_norm.state_dict())
             pairs.append(([last_norm.weight], norm.weight))
             pairs.append(([last_norm.bias], norm.bias))
@@ -309,10 +315,14 @@ def torch_stacks(model):
     return encoder, decoder, pairs
 
 
-@NORMS
+@pytest.mark.parametrize(
+    "norms",
+    [{"norm_first": False}, {"norm_first": True}, {"final_norm": False}],
+    ids=["post-norm", "pre-norm", "pre-norm without final norms"],
+)
 @pytest.mark.parametrize("padded", [False, True], ids=["full", "padded"])
-def test_the_whole_model_agrees_with_torch(exact_model, norm_first, padded):
-    model = exact_model(norm_first=norm_first, num_decoder_layers=3)
+def test_the_whole_model_agrees_with_torch(exact_model, norms, padded):
+    model = exact_model(**norms, num_decoder_layers=3)
     encoder, decoder, pairs = torch_stacks(model)
     source = SOURCE if padded else torch.randint(4, V_SOURCE, (B, S))
     target = TARGET if padded else torch.randint(4, V_TARGET, (B, T))

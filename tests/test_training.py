@@ -371,6 +371,53 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(tmp_path):
     assert all(torch.equal(good[name], kept[name]) for name in good)
 
 
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_changes_nothing(number):
+    """Clipping would turn one infinite number into NaN everywhere."""
+    model = build()
+    trainer = Trainer(model, [], backwards(3), options())
+    batch = make_batch(backwards(9))
+    trainer.update([batch])
+    before = [parameter.clone() for parameter in model.parameters()]
+    model.output.weight.register_hook(
+        lambda gradient: gradient.index_fill(0, torch.tensor(5), number)
+    )
+    with pytest.raises(UserError, match=r"norm is (nan|inf) at update 1: "):
+        trainer.update([batch])
+    assert trainer.updates == 1
+    for old, new in zip(before, model.parameters(), strict=True):
+        assert_close(old, new, rtol=0, atol=0)
+
+
+def test_an_exploding_gradient_is_cut_and_told(tmp_path):
+    torch.manual_seed(0)
+    model, lines = build(), []
+    trainer = Trainer(model, backwards(30), backwards(3), options(updates=3))
+    model.output.weight.register_hook(lambda gradient: gradient * 1e6)
+    trainer.run(tmp_path, lines.append)
+    (facts,) = trainer.history
+    assert facts["gradient_norm"] > 1e4
+    assert f"gradient up to {facts['gradient_norm']:.1f}, " in lines[0]
+    # The model still learns: only the length of the step was wrong.
+    assert facts["valid_loss"] < 2 * math.log(V)
+    assert trainer.steepest == 0.0
+
+
+def test_weights_that_went_wrong_are_not_written(tmp_path):
+    kept = {}
+
+    @torch.no_grad()
+    def spoil(_):
+        kept.update((f, f.read_bytes()) for f in tmp_path.iterdir())
+        trainer.averaged.output.weight[5] = math.nan
+
+    trainer = Trainer(build(), backwards(30), backwards(3), options())
+    with pytest.raises(UserError, match="validation loss is nan at update 6"):
+        trainer.run(tmp_path, spoil)
+    assert {f: f.read_bytes() for f in tmp_path.iterdir()} == kept
+    assert load_tensors(tmp_path / "last.safetensors")[1]["updates"] == 3
+
+
 def test_a_folder_is_not_trained_over(tmp_path):
     train_translator(
         toy_corpus(), tmp_path, toy_recipe(patience=1, learning_rate=0.0)

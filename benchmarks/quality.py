@@ -1,0 +1,289 @@
+"""Train the translators the course publishes, and what they are judged by.
+
+    python benchmarks/quality.py                        # all that is missing
+    python benchmarks/quality.py tatoeba-zh-en/final-0  # one run
+    python benchmarks/quality.py --list
+
+A run is a corpus, a recipe and a seed. Final recipes are trained with three
+seeds, and scored on the test as well; what led to them, one change at a time,
+with one seed and a third of the updates, on the validation split alone. A run
+takes from twenty minutes to three hours on one thread, and goes on where it
+was interrupted. Finished runs go to ``minitransformer/results/quality.json``;
+a run whose recipe has not changed since is not made again.
+"""
+
+import argparse
+import dataclasses
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from measuring import RESULTS, surroundings
+from sacremoses import MosesPunctNormalizer, MosesTokenizer
+
+from minitransformer import Translator, cli
+from minitransformer.checkpoints import load_tensors
+from minitransformer.corpora import Corpus, load_corpus
+from minitransformer.counting import count_parameters
+from minitransformer.evaluation import Score, bleu, bleu_tokenizer, chrf
+from minitransformer.files import read_json, write_json
+from minitransformer.recipes import Recipe, recipe_for, train_translator
+
+ROOT = Path(__file__).parents[1]
+SPLITS = {"storybook": ("test", "compositional")}
+BEAMS = (1, 4, 8)
+
+# What a final recipe has other than the recipe of the command line, which
+# must do with less than an hour.
+_CAPTIONS = {
+    "vocab_size": 5_000,
+    "target_vocab_size": 5_000,
+    "final_norm": False,
+    "dropout": 0.3,
+    "updates": 18_000,
+}
+FINAL: dict[str, dict[str, Any]] = {
+    "storybook": {},
+    "tatoeba-zh-en": {
+        "vocab_size": 3_200,  # hardly more than single characters
+        "target_vocab_size": 4_000,
+        "final_norm": False,
+        "dropout": 0.3,
+        "updates": 18_000,
+    },
+    "multi30k-en-de": _CAPTIONS,
+    "multi30k-de-en": _CAPTIONS,
+}
+# What led to it: changes of the final recipe, at a third of its updates.
+STEPS: dict[str, dict[str, dict[str, Any]]] = {
+    "tatoeba-zh-en": {
+        "final": {},
+        "dropout 0.2": {"dropout": 0.2},
+        "wider": {"d_model": 192, "d_ff": 768, "num_heads": 6},
+        "narrower net": {"d_ff": 256},
+        "no smoothing": {"label_smoothing": 0.0},
+        "no average": {"average": 0.0},
+        "words of 8,000 pieces": {
+            "vocab_size": 8_000,
+            "target_vocab_size": 8_000,
+        },
+        "with final norms": {"final_norm": True},
+    },
+    "multi30k-en-de": {
+        "final": {},
+        "dropout 0.2": {"dropout": 0.2},
+        "wider": {"d_model": 192, "d_ff": 768, "num_heads": 6},
+        "one vocabulary": {"vocab_size": 8_000, "target_vocab_size": None},
+        "no smoothing": {"label_smoothing": 0.0},
+        "no average": {"average": 0.0},
+        "with final norms": {"final_norm": True},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and its scores.
+
+    Attributes:
+        corpus: What it learns.
+        name: Which recipe it is.
+        seed: Of all that is random.
+        changes: What is other than in `recipe_for` the corpus.
+        tested: Whether it is scored on the test too.
+    """
+
+    corpus: str
+    name: str
+    seed: int = 0
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    tested: bool = False
+
+    @property
+    def key(self) -> str:
+        """The run's name on the command line, and its folder's."""
+        slug = self.name.replace(" ", "-").replace(",", "")
+        return f"{self.corpus}/{slug}-{self.seed}"
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe with its changes."""
+        base = recipe_for(self.corpus)
+        own = {"vocab_size", "target_vocab_size"}
+        options = {f.name for f in dataclasses.fields(base.options)}
+        changes = dict(self.changes) | {"seed": self.seed}
+        return Recipe(
+            sizes=dict(base.sizes)
+            | {k: v for k, v in changes.items() if k not in own | options},
+            options=dataclasses.replace(
+                base.options,
+                **{k: v for k, v in changes.items() if k in options},
+            ),
+            **{key: changes.get(key, getattr(base, key)) for key in own},
+        )
+
+
+def all_runs() -> dict[str, Run]:
+    """List the runs, the final ones first."""
+    runs = [
+        Run(corpus, "final", seed, changes, tested=True)
+        for seed in range(3)
+        for corpus, changes in FINAL.items()
+    ]
+    for corpus, steps in STEPS.items():
+        updates = Run(corpus, "final", 0, FINAL[corpus]).recipe.options.updates
+        for name, changes in steps.items():
+            changed = FINAL[corpus] | changes | {"updates": updates // 3}
+            runs.append(Run(corpus, f"a third, {name}", 0, changed))
+    return {run.key: run for run in runs}
+
+
+def as_published(
+    lines: Sequence[str], references: Sequence[str], language: str
+) -> Score:
+    """Score as the papers on Multi30k do.
+
+    Normalised and tokenised by Moses' rules, lower-cased, compared by words.
+    """
+    normalize = MosesPunctNormalizer(language).normalize
+    tokenize = MosesTokenizer(language).tokenize
+
+    def prepared(line: str) -> str:
+        text: str = tokenize(normalize(line), return_str=True, escape=False)
+        return text.lower()
+
+    return bleu(
+        [prepared(line) for line in lines],
+        [[prepared(line)] for line in references],
+        "none",
+        n_bootstrap=1000,
+    )
+
+
+def validation(translator: Translator, corpus: Corpus) -> dict[str, Any]:
+    """Score the validation split, on which everything is chosen."""
+    pairs = corpus.splits["valid"]
+    references = [pair.all_references for pair in pairs]
+    tokenize = bleu_tokenizer(corpus.target_language)
+    found = {}
+    for beam in BEAMS:
+        lines = translator.translate_lines(
+            [pair.source for pair in pairs], beam_size=beam, split=False
+        )
+        found[f"beam {beam}"] = {
+            "BLEU": bleu(lines, references, tokenize).value,
+            "chrF": chrf(lines, references).value,
+        }
+    return found
+
+
+def test(run: Run, corpus: Corpus, folder: Path) -> dict[str, Any]:
+    """Score unseen text; the translations stay in ``folder``."""
+    scores = {}
+    for split in SPLITS.get(run.corpus, ("test",)):
+        command = (
+            f"evaluate --corpus {run.corpus} --split {split} --device cpu"
+        )
+        code = cli.run(
+            [
+                *command.split(),
+                *(["--baselines"] if run.seed == 0 else []),
+                *("--model", str(folder)),
+                *("--output", str(folder / f"{split}.txt")),
+                *("--json", str(folder / f"{split}.json")),
+            ]
+        )
+        if code:
+            raise SystemExit(code)
+        found = read_json(folder / f"{split}.json")
+        found.pop("model")
+        scores[split] = found
+        if run.corpus.startswith("multi30k"):
+            lines = (folder / f"{split}.txt").read_text(encoding="utf-8")
+            found["as published"] = asdict(
+                as_published(
+                    lines.splitlines(),
+                    [pair.target for pair in corpus.splits[split]],
+                    corpus.target_language,
+                )
+            )
+    return scores
+
+
+def measure(run: Run, folder: Path) -> dict[str, Any]:
+    """Train, unless that is done, and score."""
+    corpus = load_corpus(run.corpus)
+    if not (folder / "done").exists():
+        train_translator(
+            corpus,
+            folder,
+            run.recipe,
+            resume=(folder / "config.json").exists(),
+            device="cpu",
+        )
+        (folder / "done").touch()
+    _, state = load_tensors(folder / "last.safetensors")
+    translator = Translator.load(folder)
+    started = time.process_time()
+    result = {
+        **asdict(run),
+        "recipe": asdict(run.recipe),
+        **surroundings(),
+        "parameters": count_parameters(translator.model),
+        "core_minutes": state["core_seconds"] / 60,
+        "history": state["history"],
+        "valid": validation(translator, corpus),
+    }
+    if run.tested:
+        result["splits"] = test(run, corpus, folder)
+    result["core_minutes_of_scoring"] = (time.process_time() - started) / 60
+    return result
+
+
+def is_kept(run: Run, out: Path) -> bool:
+    """Say whether the results have this very run."""
+    kept = read_json(out) if out.exists() else {}
+    recipe = json.loads(json.dumps(asdict(run.recipe)))
+    return bool(kept.get(run.key, {}).get("recipe") == recipe)
+
+
+def keep(found: dict[str, Any], out: Path) -> None:
+    """Add a run to the results, which another process may add to as well."""
+    kept = read_json(out) if out.exists() else {}
+    write_json(out, dict(sorted((kept | found).items())))
+
+
+def main() -> None:
+    """Make the runs that are asked for and missing."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="*", help="such as storybook/final-0")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / "build" / "quality"
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS / "quality.json")
+    arguments = parser.parse_args()
+    runs = all_runs()
+    unknown = [name for name in arguments.runs if name not in runs]
+    if unknown:
+        parser.error(f"no run is called {unknown[0]!r}: --list names them")
+    torch.set_num_threads(1)
+    for name in arguments.runs or runs:
+        done = is_kept(runs[name], arguments.out)
+        if arguments.list:
+            print(name, "done" if done else "missing")
+        elif not done:
+            found = measure(runs[name], arguments.folder / name)
+            keep({name: found}, arguments.out)
+            print(name, found["valid"], flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""The benchmark of the published translators, in miniature."""
+
+import dataclasses
+import importlib
+import itertools
+import sys
+from pathlib import Path
+
+import pytest
+
+from minitransformer.corpora import Corpus, Pair
+from minitransformer.files import read_json, write_json
+from minitransformer.storybook import splits
+
+ROOT = Path(__file__).parents[1]
+TINY = {
+    "d_model": 16,
+    "d_ff": 24,
+    "num_heads": 2,
+    "num_encoder_layers": 1,
+    "num_decoder_layers": 1,
+    "vocab_size": 300,
+    "updates": 4,
+    "batch_tokens": 200,
+    "validate_every": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def quality():
+    """Import the script and what it measures with."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        return importlib.import_module("quality")
+    finally:
+        sys.path.pop(0)
+
+
+@pytest.fixture
+def small_corpus(quality, monkeypatch):
+    """Let the script find a few stories in the place of every corpus."""
+    stories = splits(60, 7, 7, 1)
+    corpus = Corpus(
+        name="storybook",
+        source_language="en",
+        target_language="fr",
+        splits={
+            name: [Pair(pair.source, pair.target) for pair in pairs]
+            for name, pairs in stories.items()
+        },
+        licence="MIT",
+        credits="ours",
+    )
+    monkeypatch.setattr(quality, "load_corpus", lambda name: corpus)
+    return corpus
+
+
+def run_of(quality, **changes):
+    return quality.Run("storybook", "tiny, once", 7, TINY | changes)
+
+
+def test_a_run_is_a_recipe_with_changes(quality):
+    run = run_of(quality, dropout=0.25)
+    assert run.key == "storybook/tiny-once-7"
+    assert run.recipe.sizes["dropout"] == 0.25
+    assert run.recipe.sizes["max_len"] == 128  # the storybook's own
+    assert run.recipe.vocab_size == 300
+    assert run.recipe.target_vocab_size is None
+    assert (run.recipe.options.updates, run.recipe.options.seed) == (4, 7)
+    runs = quality.all_runs()
+    assert list(runs) == [each.key for each in runs.values()]
+    finals = [each for each in runs.values() if each.tested]
+    assert sorted((each.corpus, each.seed) for each in finals) == sorted(
+        (corpus, seed) for corpus in quality.FINAL for seed in range(3)
+    )
+    third = runs["multi30k-en-de/a-third-dropout-0.2-0"].recipe
+    whole = runs["multi30k-en-de/final-0"].recipe
+    assert 3 * third.options.updates == whole.options.updates
+    assert (third.sizes["dropout"], whole.sizes["dropout"]) == (0.2, 0.3)
+
+
+def test_it_trains_scores_and_goes_on(quality, small_corpus, tmp_path):
+    run = run_of(quality)
+    found = quality.measure(run, tmp_path / run.key)
+    assert found["recipe"] == dataclasses.asdict(run.recipe)
+    assert found["history"][-1]["update"] == 4
+    assert found["core_minutes"] > 0
+    assert list(found["valid"]) == ["beam 1", "beam 4", "beam 8"]
+    assert 0 <= found["valid"]["beam 4"]["chrF"] < 50
+    assert "splits" not in found
+    before = (tmp_path / run.key / "model.safetensors").read_bytes()
+    again = quality.measure(run, tmp_path / run.key)  # not trained again
+    assert (tmp_path / run.key / "model.safetensors").read_bytes() == before
+    assert again["valid"] == found["valid"]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_final_runs_are_tested(
+    quality, small_corpus, tmp_path, monkeypatch, seed
+):
+    calls = []
+
+    def evaluate(arguments):
+        calls.append(arguments)
+        options = dict(itertools.pairwise(arguments))
+        pairs = small_corpus.splits[options["--split"]]
+        lines = "\n".join(pair.target for pair in pairs) + "\n"
+        Path(options["--output"]).write_text(lines, encoding="utf-8")
+        write_json(Path(options["--json"]), {"model": "x", "scores": []})
+        return 0
+
+    monkeypatch.setattr(quality.cli, "run", evaluate)
+    run = quality.Run("multi30k-en-de", "final", seed, TINY, tested=True)
+    found = quality.test(run, small_corpus, tmp_path)
+    assert list(found) == ["test"]
+    assert found["test"]["as published"]["value"] == pytest.approx(100)
+    (arguments,) = calls
+    assert ("--baselines" in arguments) == (seed == 0)
+    story = dataclasses.replace(run, corpus="storybook")
+    found = quality.test(story, small_corpus, tmp_path)
+    assert list(found) == ["test", "compositional"]
+    assert "as published" not in found["test"]
+
+
+def test_the_published_form_by_hand(quality):
+    # Case, quotation marks and the space before a full stop do not count.
+    same = quality.as_published(
+        ["Ein Hund , „klein“ .", "Der Mann geht heim"],
+        ['ein hund, "klein".', "der mann geht heim"],
+        "de",
+    )
+    assert same.value == pytest.approx(100)
+    assert "tok:none" in same.signature
+    other = quality.as_published(
+        ["ein hund läuft dort schnell"], ["ein hund läuft dort weg"], "de"
+    )
+    # 4 of 5 words, 3 of 4 pairs, 2 of 3 triples, 1 of 2 quadruples match.
+    expected = 100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** (1 / 4)
+    assert other.value == pytest.approx(expected)
+
+
+def test_results_are_added_to(quality, tmp_path):
+    out = tmp_path / "quality.json"
+    quality.keep({"b": {"x": 1}}, out)
+    quality.keep({"a": {"x": 2}}, out)
+    quality.keep({"b": {"x": 3}}, out)
+    assert read_json(out) == {"a": {"x": 2}, "b": {"x": 3}}
+
+
+def test_only_what_is_missing_is_made(quality, monkeypatch, tmp_path, capsys):
+    runs = {
+        run.key: run
+        for run in (
+            quality.Run("storybook", "one", 0, TINY),
+            quality.Run("storybook", "two", 0, TINY | {"dropout": 0.25}),
+        )
+    }
+    made = []
+
+    def measure(run, folder):
+        made.append(run.key)
+        return {"recipe": dataclasses.asdict(run.recipe), "valid": {}}
+
+    monkeypatch.setattr(quality, "all_runs", lambda: runs)
+    monkeypatch.setattr(quality, "measure", measure)
+    out = tmp_path / "quality.json"
+
+    def main(*arguments):
+        monkeypatch.setattr(
+            sys, "argv", ["quality.py", "--out", str(out), *arguments]
+        )
+        quality.main()
+
+    main("storybook/two-0")
+    assert made == ["storybook/two-0"]
+    main("--list")
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "storybook/one-0 missing",
+        "storybook/two-0 done",
+    ]
+    main()
+    assert made == ["storybook/two-0", "storybook/one-0"]
+    # With another recipe it is another run.
+    runs["storybook/two-0"] = dataclasses.replace(
+        runs["storybook/two-0"], changes=TINY
+    )
+    main()
+    assert made[2:] == ["storybook/two-0"]
+    with pytest.raises(SystemExit) as stop:
+        main("storybook/three-0")
+    assert stop.value.code == 2
+    assert "no run is called 'storybook/three-0'" in capsys.readouterr().err
