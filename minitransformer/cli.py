@@ -599,7 +599,8 @@ def evaluate(
 
     Prints BLEU and chrF with sacreBLEU's signature and a 95 % interval. On
     the storybook, whose truth is known, it scores pronouns and word
-    alignment too. Without a corpus it takes the one the model learned from.
+    alignment too; on challenge-zh-en, by phenomenon, how often the point was
+    kept. Without a corpus it takes the one the model learned from.
 
     \b
     Examples:
@@ -676,7 +677,10 @@ def _score(
     systems = {"model": hypotheses}
     if baselines:
         sources = [pair.source for pair in pairs]
-        learned = [(p.source, p.target) for p in corpus.splits["train"]]
+        known = corpus
+        if "train" not in corpus.splits:  # learn from what the model did
+            known, _ = _known_corpus(translator.facts)
+        learned = [(p.source, p.target) for p in known.splits["train"]]
         systems["copy"] = evaluation.CopyBaseline().translate(sources)
         dictionary = evaluation.DictionaryBaseline.fit(learned)
         systems["dictionary"] = dictionary.translate(sources)
@@ -694,6 +698,8 @@ def _score(
         ]
     if corpus.name == "storybook":
         scores += _score_storybook(translator, split, systems)
+    elif corpus.name == "challenge-zh-en":
+        scores += _score_challenge(systems)
     return scores
 
 
@@ -716,6 +722,21 @@ def _score_storybook(
         stories[split][:ALIGNED_PAIRS],
     )
     return [*scores, ("model", alignment)]
+
+
+def _score_challenge(
+    systems: Mapping[str, list[str]],
+) -> "list[tuple[str, Score]]":
+    """Score whether the points were kept, and each phenomenon."""
+    from minitransformer import challenge, evaluation
+
+    items = challenge.challenge_items()
+    scores: list[tuple[str, Score]] = []
+    for who, lines in systems.items():
+        scores.append((who, evaluation.points_kept(lines, items)))
+        kinds = evaluation.phenomenon_scores(lines, items)
+        scores += [(who, kind) for kind in kinds]
+    return scores
 
 
 # Attention ---

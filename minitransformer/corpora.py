@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from minitransformer import multi30k, storybook, tatoeba
+from minitransformer import challenge, multi30k, storybook, tatoeba
 from minitransformer.errors import UserError
 from minitransformer.multi30k import load_multi30k
 from minitransformer.own_files import files_corpus, tsv_corpus
@@ -71,6 +71,11 @@ def _load_storybook(data_dir: Path | None) -> Corpus:
     )
 
 
+def _load_challenge(data_dir: Path | None) -> Corpus:
+    """Make the corpus of our own sentences; it needs no folder."""
+    return challenge.load_challenge()
+
+
 def _tatoeba_info(source: str, target: str) -> CorpusInfo:
     return CorpusInfo(
         f"tatoeba-{source}-{target}",
@@ -112,6 +117,17 @@ CORPORA = {
             STORYBOOK_LICENCE,
             STORYBOOK_CREDITS,
             _load_storybook,
+        ),
+        CorpusInfo(
+            challenge.NAME,
+            "zh",
+            "en",
+            0,
+            "one difficulty in each sentence, to test only",
+            "comes with minitransformer",
+            challenge.LICENCE,
+            challenge.CREDITS,
+            _load_challenge,
         ),
         _tatoeba_info("zh", "en"),
         _tatoeba_info("en", "zh"),

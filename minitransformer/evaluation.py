@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minitransformer.challenge import Item
 from minitransformer.config import BOS_ID
 from minitransformer.data import encode_source, pad
 from minitransformer.errors import UserError
@@ -144,7 +145,8 @@ def _corpus_score(
         facts = json.loads(
             result.format(width=6, is_json=True, signature=signature)
         )
-        mean, half = facts["confidence_mean"], facts["confidence_var"]
+        mean = facts.get("confidence_mean", 0.0)  # left out if it is 0
+        half = facts.get("confidence_var", 0.0)
         interval = (mean - half, mean + half)
     return Score(result.name, result.score, interval, signature)
 
@@ -233,6 +235,80 @@ def pronoun_accuracy(
 def _pronouns(text: str) -> list[str]:
     """List the subject pronouns of a French sentence, in order."""
     return [word for word in map(str.lower, words(text)) if word in PRONOUNS]
+
+
+# Challenge set: the point is known ---
+
+
+@dataclass(frozen=True, slots=True)
+class PhenomenonScore(Score):
+    """How well one phenomenon was translated.
+
+    Attributes:
+        kept: Translations that kept the point; ``value`` is their share.
+        items: Sentences of the phenomenon.
+        chrf: chrF of their translations.
+    """
+
+    kept: int = 0
+    items: int = 0
+    chrf: float = 0.0
+
+    def __str__(self) -> str:
+        points = f"{self.kept}/{self.items} points kept"
+        return f"{self.name}: {points}, chrF2 {self.chrf:.1f}"
+
+
+def points_kept(hypotheses: Sequence[str], items: Sequence[Item]) -> Score:
+    """Count the translations that kept the point of their sentence.
+
+    Args:
+        hypotheses: One English translation per item.
+        items: Items of the challenge set.
+
+    Returns:
+        Their percentage, with its interval.
+
+    Raises:
+        UserError: If the numbers differ, or there are none.
+    """
+    _check_equal(len(hypotheses), len(items))
+    hits = [i.kept(h) for h, i in zip(hypotheses, items, strict=True)]
+    return Score(
+        "points",
+        100 * sum(hits) / len(items),
+        bootstrap_interval(hits, [1] * len(items)),
+        f"kept:{sum(hits)}/{len(items)}",
+    )
+
+
+def phenomenon_scores(
+    hypotheses: Sequence[str], items: Sequence[Item]
+) -> list[PhenomenonScore]:
+    """Score the phenomena one by one, in the order of the items.
+
+    Arguments and errors are those of `points_kept`.
+    """
+    _check_equal(len(hypotheses), len(items))
+    groups: dict[str, list[tuple[str, Item]]] = {}
+    for hypothesis, item in zip(hypotheses, items, strict=True):
+        groups.setdefault(item.phenomenon, []).append((hypothesis, item))
+    scores = []
+    for phenomenon, group in groups.items():
+        lines = [hypothesis for hypothesis, _ in group]
+        kept = sum(item.kept(hypothesis) for hypothesis, item in group)
+        value = chrf(lines, [item.references for _, item in group])
+        scores.append(
+            PhenomenonScore(
+                phenomenon,
+                100 * kept / len(group),
+                signature=value.signature,
+                kept=kept,
+                items=len(group),
+                chrf=value.value,
+            )
+        )
+    return scores
 
 
 def alignment_error(

@@ -425,5 +425,7 @@ def test_bad_input_is_named(stories):
 def test_an_empty_translation_scores_but_does_not_break():
     assert bleu(["", *OURS[1:]], ragged()).value < bleu(OURS, ragged()).value
     assert bleu([""], [["a b"]]).value == 0.0
+    nothing = bleu(["x y z"], [["a b"]], n_bootstrap=20)
+    assert (nothing.value, nothing.interval) == (0.0, (0.0, 0.0))
     assert chrf([""], [["a b"]]).value == 0.0
     assert attention_links(torch.rand(2, 3), [0, 1], []) == set()
