@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := build/peers
 # in this order: some measure what others trained
-SCRIPTS := import_cost translators recurrent heads positions add_norm \
+SCRIPTS := import_cost quality recurrent heads positions add_norm \
 	widening paper_choices exports attention_speed attention_cost mask_cost \
 	memory scaling fast_paths training_speed decoding_speed
 export OMP_NUM_THREADS := 1

@@ -169,8 +169,8 @@ def main() -> None:
         "model",
         type=Path,
         nargs="?",
-        default=ROOT / "build" / "translators" / "storybook",
-        help="what translators.py trained, unless another folder is named",
+        default=ROOT / "build" / "quality" / "storybook" / "final-0",
+        help="what quality.py trained, unless another folder is named",
     )
     parser.add_argument("--corpus", default="storybook")
     parser.add_argument("--sentences", type=int, default=1_000)

@@ -5,10 +5,11 @@
     python benchmarks/quality.py --list
 
 A run is a corpus, a recipe and a seed. Final recipes are trained with three
-seeds, and scored on the test as well; what led to them, one change at a time,
-with one seed and a third of the updates, on the validation split alone. A run
-takes from twenty minutes to three hours on one thread, and goes on where it
-was interrupted. Finished runs go to ``minitransformer/results/quality.json``;
+seeds, and scored on the test as well; so is, once, the recipe that the command
+line takes if it differs. What led to them, one change at a time, is trained
+with one seed and a third of the updates, and scored on the validation split
+alone. A run takes from twenty minutes to three hours on one thread, and goes
+on where it was interrupted. Finished runs go to ``minitransformer/results/quality.json``;
 a run whose recipe has not changed since is not made again.
 """
 
@@ -133,6 +134,11 @@ def all_runs() -> dict[str, Run]:
         Run(corpus, "final", seed, changes, tested=True)
         for seed in range(3)
         for corpus, changes in FINAL.items()
+    ]
+    # What `minitransformer train` does with less than an hour.
+    runs += [
+        Run(corpus, "recipe", tested=True)
+        for corpus in ("tatoeba-zh-en", "multi30k-en-de")
     ]
     for corpus, steps in STEPS.items():
         updates = Run(corpus, "final", 0, FINAL[corpus]).recipe.options.updates

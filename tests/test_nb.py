@@ -97,6 +97,12 @@ def test_a_notebook_has_what_is_added_to_its_chapter(made):
     assert error.outputs[0].traceback == ["KeyError: 'key'"]
 
 
+def test_a_chapter_that_trains_may_take_longer():
+    notebook = nbformat.v4.new_notebook(cells=[])
+    assert "less than 60 seconds" in nb.effort(notebook, "07_add_and_norm")
+    assert "less than 150 seconds" in nb.effort(notebook, "10_training")
+
+
 def test_the_time_to_read_leaves_out_what_is_folded():
     def minutes(*cells):
         text = nb.effort(nbformat.v4.new_notebook(cells=cells))

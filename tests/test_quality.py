@@ -69,7 +69,7 @@ def test_a_run_is_a_recipe_with_changes(quality):
     assert (run.recipe.options.updates, run.recipe.options.seed) == (4, 7)
     runs = quality.all_runs()
     assert list(runs) == [each.key for each in runs.values()]
-    finals = [each for each in runs.values() if each.tested]
+    finals = [each for each in runs.values() if each.name == "final"]
     assert sorted((each.corpus, each.seed) for each in finals) == sorted(
         (corpus, seed) for corpus in quality.FINAL for seed in range(3)
     )

@@ -1,22 +1,23 @@
 """What the benchmarks measured and committed: whole, and worth its claims."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 import minitransformer
-from minitransformer import TransformerConfig
-from minitransformer.recipes import RECIPES
-from minitransformer.training import TrainingOptions
-from tools import speed_page
+from tools import quality_page, speed_page
+from tools.quality_page import all_runs
 
 RESULTS = Path(minitransformer.__file__).parent / "results"
-TRANSLATORS = sorted(RESULTS.glob("translator-*.json"))
 
 
 def read(path):
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+QUALITY = read(RESULTS / "quality.json")
 
 
 def score(result, split, who, name):
@@ -28,27 +29,31 @@ def score(result, split, who, name):
     return found
 
 
-@pytest.mark.parametrize("path", TRANSLATORS, ids=lambda path: path.stem)
-def test_a_translator_is_documented_and_beats_the_dictionary(path):
-    result = read(path)
-    assert path.stem == f"translator-{result['corpus']}"
-    TransformerConfig(**result["config"])
-    options = TrainingOptions(**result["options"])
-    assert options == RECIPES[result["corpus"]].options
-    assert result["history"][-1]["update"] == options.updates
+@pytest.mark.parametrize("key", QUALITY)
+def test_a_translator_is_of_a_recipe_that_still_stands(key):
+    result, run = QUALITY[key], all_runs()[key]
+    recipe = json.loads(json.dumps(asdict(run.recipe)))
+    assert result["recipe"] == recipe, "measure it again, or take it out"
+    assert result["history"][-1]["update"] == run.recipe.options.updates
     assert result["core_minutes"] > 0
     assert result["machine"]
-    for split in result["splits"]:
+    assert ("splits" in result) == run.tested
+
+
+@pytest.mark.parametrize("key", [k for k in QUALITY if k.endswith("-0")])
+def test_a_tested_translator_beats_the_dictionary(key):
+    for split in QUALITY[key].get("splits", []):
         for name in ("BLEU", "chrF"):
-            ours = score(result, split, "model", name)
-            theirs = score(result, split, "dictionary", name)
+            ours = score(QUALITY[key], split, "model", name)
+            theirs = score(QUALITY[key], split, "dictionary", name)
             assert "version:" in ours["signature"]
             assert ours["interval"][0] > theirs["interval"][1]
             assert ours["interval"][0] < ours["value"] < ours["interval"][1]
 
 
-def test_the_storybook_is_learned():
-    result = read(RESULTS / "translator-storybook.json")
+@pytest.mark.parametrize("seed", range(3))
+def test_the_storybook_is_learned(seed):
+    result = QUALITY[f"storybook/final-{seed}"]
     floors = {"test": (95, 99), "compositional": (85, 95)}
     for split, (least_bleu, least_pronouns) in floors.items():
         assert score(result, split, "model", "BLEU")["value"] >= least_bleu
@@ -133,6 +138,41 @@ def test_the_page_says_what_the_files_say():
     assert figures.keys() == there
     for svg in figures.values():
         assert svg.count("<path") > 5
+
+
+def test_the_page_on_quality_says_what_the_file_says():
+    page = quality_page.render()
+    text = (quality_page.BOOK / "quality.md").read_text(encoding="utf-8")
+    assert page == text, "run tools/quality_page.py"
+    for key in all_runs():
+        assert (f"`{key}`" in page) == (key not in QUALITY)
+
+
+def test_seeds_share_a_line_with_the_interval_of_their_mean():
+    def run(seed, value):
+        scores = [
+            {"of": "model", "name": "BLEU", "value": value, "interval": [0, 9]}
+        ]
+        scores.append(scores[0] | {"name": "chrF2", "value": value + 30})
+        return {
+            "corpus": "a",
+            "name": "final",
+            "seed": seed,
+            "tested": True,
+            "parameters": 1_234,
+            "core_minutes": 10.0 * seed,
+            "splits": {"test": {"scores": scores}},
+        }
+
+    kept = {str(seed): run(seed, 20.0 + seed) for seed in range(3)}
+    row = quality_page.tested(kept).splitlines()[-1]
+    # The deviation is 1, and 4.303 / √3 is 2.48.
+    assert row == (
+        "| a, test | final | 3 | 1,234 | 10 | 21.0 [18.5, 23.5]"
+        " | 51.0 [48.5, 53.5] |  |"
+    )
+    alone = quality_page.tested({"0": run(0, 20.0)}).splitlines()[-1]
+    assert "| 20.0 [0.0, 9.0] |" in alone
 
 
 def test_the_page_shows_every_peer_and_every_search():

@@ -51,6 +51,7 @@ CODE_CELL = re.compile(
 IGNORED = {"nbval-ignore-output", "nbval-skip"}
 # What a reader needs. The rehearsal refuses a notebook that takes more.
 CPU_SECONDS, MEMORY_GB = 60, 2
+CPU_SECONDS_OF = {"10_training": 150}  # it trains a translator
 WORDS_A_MINUTE, LINES_A_MINUTE = 180, 12  # of text that explains; of code
 FOLDED = {"hide-cell", "hide-input"}
 EXERCISE = re.compile(r"^> \*\*Exercise (\d+\.\d+)\. .+?\*\* (★+) (\d+) min")
@@ -125,9 +126,9 @@ def prepared(chapter: Path) -> Any:
     if notebook.cells[0].cell_type != "markdown" or title[:2] != "# ":
         raise SystemExit(f"{chapter.name}: the first line must be its title")
     link = f"[Open this chapter in Colab]({colab_link(chapter.stem)})"
-    notebook.cells[
-        0
-    ].source = f"{title}\n\n{link}\n\n{effort(notebook)}\n{rest}".rstrip()
+    takes = effort(notebook, chapter.stem)
+    top = f"{title}\n\n{link}\n\n{takes}\n{rest}".rstrip()
+    notebook.cells[0].source = top
     kinds = [cell.cell_type for cell in notebook.cells]
     setup = nbformat.v4.new_code_cell(
         SETUP.format(url=address(), version=version()),
@@ -171,7 +172,12 @@ def with_caption(cell: Any) -> list[Any]:
     return [cell, below]
 
 
-def effort(notebook: Any) -> str:
+def cpu_seconds(stem: str) -> int:
+    """Return what a chapter may take to run."""
+    return CPU_SECONDS_OF.get(stem, CPU_SECONDS)
+
+
+def effort(notebook: Any, stem: str = "") -> str:
     """Say how long a chapter takes to read, to practise and to run.
 
     Hints and folded code are not counted: most readers pass over them.
@@ -187,8 +193,8 @@ def effort(notebook: Any) -> str:
     practice = sum(minutes for _, _, minutes in exercises(notebook))
     return (
         f"*To read: about {5 * math.ceil(reading / 5)} minutes. Exercises:"
-        f" {practice} minutes. To run: less than {CPU_SECONDS} seconds of one"
-        f" processor core, and less than {MEMORY_GB} GB of memory.*"
+        f" {practice} minutes. To run: less than {cpu_seconds(stem)} seconds"
+        f" of one processor core, and less than {MEMORY_GB} GB of memory.*"
     )
 
 

@@ -1,7 +1,7 @@
 """What the pages made from the benchmarks' results have in common."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -23,6 +23,12 @@ def drawn(figure: Figure, name: str) -> str:
     figure.savefig(text, format="svg", metadata={"Date": None})
     plt.close(figure)
     return text.getvalue()
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Print a table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def write(page: Path, text: str, folder: Path, svg: Mapping[str, str]) -> None:

@@ -159,10 +159,11 @@ def rehearse(path: Path, folder: Path) -> str:
         raise SystemExit(f"{path.name} leaves files: {', '.join(left)}")
     seconds, memory = json.loads(notebook.cells[-1].outputs[0].text)
     took = f"{seconds:.0f} CPU-seconds and {memory:.1f} GB"
-    if seconds > nb.CPU_SECONDS or memory > nb.MEMORY_GB:
+    allowed = nb.cpu_seconds(path.stem)
+    if seconds > allowed or memory > nb.MEMORY_GB:
         raise SystemExit(
             f"{path.name} took {took}; it promises less than"
-            f" {nb.CPU_SECONDS} and {nb.MEMORY_GB}"
+            f" {allowed} and {nb.MEMORY_GB}"
         )
     return took
 

@@ -3,7 +3,6 @@
 python tools/speed_page.py
 """
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,13 +17,13 @@ from minitransformer.viz import OUTPUT, QUERY, SCORES, use_book_style
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.pages import BOOK, RESULTS, STATIC, drawn, write
+from tools.pages import BOOK, RESULTS, STATIC, drawn, table, write
 
 FIGURES = STATIC / "speed"
 Interval = Mapping[str, float]
 
 PAGE = """\
-# How good and how fast it is
+# How fast it is
 
 The chapters show code that is meant to be read. This page shows what it
 achieves, and what it costs or saves beside other libraries. Each table is made
@@ -37,16 +36,6 @@ the candidates take turns, so that a bad moment hits all of them; what is
 reported is the median of their ratios, round by round, with its 95 % bootstrap
 interval in brackets. Time is processor time of one thread, in float32. Python
 {python}, torch {torch}.
-
-## The translators
-
-Each line is one run of `minitransformer train --corpus NAME`. What it trains
-was chosen by validation sentences; these scores are of test sentences. The
-dictionary gives each word its most frequent translation. In brackets is the
-95 % interval that sacreBLEU {sacrebleu} finds by drawing the test sentences
-anew; the signatures are in the files.
-
-{translators_table}
 
 ## Training
 
@@ -154,12 +143,6 @@ def show(found: Interval) -> str:
     return f"{found['median']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Print a table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def bars(
     name: str,
     groups: Mapping[str, Mapping[str, Interval]],
@@ -204,36 +187,6 @@ def bars(
             axis.set_title(title)
     figure.supxlabel(label, fontsize="medium")
     return drawn(figure, name)
-
-
-def translators(results: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Tabulate how well the translators translate."""
-    rows = []
-    for each in results:
-        for split, found in each["splits"].items():
-            scores = {
-                (score["of"], score["name"]): score
-                for score in found["scores"]
-            }
-            bleu = scores["model", "BLEU"]
-            low, high = bleu["interval"]
-            rows.append(
-                [
-                    f"{each['corpus']}, {split}",
-                    f"{each['parameters']:,}",
-                    f"{each['core_minutes']:.1f}",
-                    f"{bleu['value']:.1f} [{low:.1f}, {high:.1f}]",
-                    f"{scores['model', 'chrF2']['value']:.1f}",
-                    f"{scores['dictionary', 'BLEU']['value']:.1f}",
-                ]
-            )
-    head = ["corpus", "parameters", "minutes of training", "BLEU", "chrF"]
-    version = re.search(r"version:([\d.]+)", bleu["signature"])
-    assert version
-    return {
-        "translators_table": table([*head, "dictionary's BLEU"], rows),
-        "sacrebleu": version[1],
-    }
 
 
 def gains(result: dict[str, Any]) -> dict[str, str]:
@@ -437,7 +390,6 @@ def render() -> tuple[str, dict[str, str]]:
 
     parts = dict(
         **fast["surroundings"],
-        **translators(like("translator-")),
         **training(fast),
         **decoding(found["decoding_speed"]),
         **exports(like("exports-")),
