@@ -48,7 +48,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
         temporary.touch(exist_ok=False)  # as readable as any new file
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)  # the writer may have put another in its place
         _flush(temporary, os.O_RDWR)
         os.replace(temporary, path)
         with suppress(OSError):  # not every system can flush a folder

@@ -141,6 +141,16 @@ def test_tensors_of_every_kind_come_back(tmp_path):
         assert_close(found[name], tensor, rtol=0, atol=0)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_tensors_are_as_readable_as_any_file(tmp_path):
+    before = os.umask(0o022)
+    try:
+        save_tensors(tmp_path / "a", {"x": torch.ones(2)}, {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
+
+
 def test_the_digest_sees_name_shape_type_and_numbers():
     x = torch.arange(6.0)
     others = [{"y": x}, {"x": x.view(2, 3)}, {"x": x.int()}, {"x": x + 1e-6}]

@@ -191,10 +191,15 @@ def steps(kept: dict[str, dict[str, Any]]) -> str:
 
 def missing(kept: dict[str, dict[str, Any]], runs: dict[str, Run]) -> str:
     """Say what the script knows of and nobody has measured."""
-    names = [f"`{name}`" for name in runs if name not in kept]
+    names: dict[str, list[str]] = {}
+    for key, run in runs.items():
+        if key not in kept:
+            _, name = key.split("/")
+            names.setdefault(run.corpus, []).append(f"`{name}`")
     if not names:
         return ""
-    return f"\nNot measured yet: {', '.join(names)}.\n"
+    lines = [f"- {corpus}: {', '.join(n)}" for corpus, n in names.items()]
+    return "\n".join(["\nNot measured yet:\n", *lines, ""])
 
 
 def render() -> str:
