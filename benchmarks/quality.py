@@ -5,12 +5,14 @@
     python benchmarks/quality.py --list
 
 A run is a corpus, a recipe and a seed. Final recipes are trained with three
-seeds, and scored on the test as well; so is, once, the recipe that the command
-line takes if it differs. What led to them, one change at a time, is trained
-with one seed and a third of the updates, and scored on the validation split
-alone. A run takes from twenty minutes to three hours on one thread, and goes
-on where it was interrupted. Finished runs go to ``minitransformer/results/quality.json``;
-a run whose recipe has not changed since is not made again.
+seeds, and scored on the test as well; so are, once, the recipe that the
+command line takes if it differs, and recurrent translators of the same size.
+What led to the final recipes, one change at a time, is trained with one seed
+and a third of the updates, and scored on the validation split alone. A run
+takes from twenty minutes to three hours on one thread, and goes on where it
+was interrupted. Finished runs go to
+``minitransformer/results/quality.json``; a run whose recipe has not changed
+since is not made again.
 """
 
 import argparse
@@ -20,19 +22,34 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from measuring import RESULTS, surroundings
 from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
-from minitransformer import Translator, cli
-from minitransformer.checkpoints import load_tensors
+from minitransformer import (
+    RecurrentConfig,
+    RecurrentTranslator,
+    Transformer,
+    TransformerConfig,
+    Translator,
+    cli,
+)
+from minitransformer.checkpoints import load_tensors, load_weights
 from minitransformer.corpora import Corpus, load_corpus
 from minitransformer.counting import count_parameters
+from minitransformer.data import encode_pairs
 from minitransformer.evaluation import Score, bleu, bleu_tokenizer, chrf
 from minitransformer.files import read_json, write_json
-from minitransformer.recipes import Recipe, recipe_for, train_translator
+from minitransformer.recipes import (
+    Recipe,
+    make_tokenizers,
+    recipe_for,
+    tell,
+    train_translator,
+)
+from minitransformer.training import Trainer
 
 ROOT = Path(__file__).parents[1]
 SPLITS = {"storybook": ("test", "compositional")}
@@ -59,6 +76,8 @@ FINAL: dict[str, dict[str, Any]] = {
     "multi30k-en-de": _CAPTIONS,
     "multi30k-de-en": _CAPTIONS,
 }
+# Fewer updates: they are slower, and learn by heart sooner.
+RECURRENT = {"learning_rate": 3e-3, "updates": 6_000}
 # What led to it: changes of the final recipe, at a third of its updates.
 STEPS: dict[str, dict[str, dict[str, Any]]] = {
     "tatoeba-zh-en": {
@@ -96,6 +115,8 @@ class Run:
         seed: Of all that is random.
         changes: What is other than in `recipe_for` the corpus.
         tested: Whether it is scored on the test too.
+        attention: That of a recurrent translator of the same size, see
+            `RecurrentConfig`; ``None`` is a Transformer.
     """
 
     corpus: str
@@ -103,6 +124,7 @@ class Run:
     seed: int = 0
     changes: Mapping[str, Any] = field(default_factory=dict)
     tested: bool = False
+    attention: str | None = None
 
     @property
     def key(self) -> str:
@@ -140,6 +162,16 @@ def all_runs() -> dict[str, Run]:
         Run(corpus, "recipe", tested=True)
         for corpus in ("tatoeba-zh-en", "multi30k-en-de")
     ]
+    # What came before the Transformer.
+    for corpus in ("tatoeba-zh-en", "multi30k-en-de"):
+        for name, kind in (
+            ("no attention", "none"),
+            ("attention", "additive"),
+        ):
+            changes = FINAL[corpus] | RECURRENT
+            runs.append(
+                Run(corpus, f"recurrent, {name}", 0, changes, True, kind)
+            )
     for corpus, steps in STEPS.items():
         updates = Run(corpus, "final", 0, FINAL[corpus]).recipe.options.updates
         for name, changes in steps.items():
@@ -170,24 +202,112 @@ def as_published(
     )
 
 
+def recurrent_config(run: Run, sizes: Mapping[str, int]) -> RecurrentConfig:
+    """Make a recurrent translator as large as the Transformer, or a bit more.
+
+    Args:
+        run: The run.
+        sizes: The two vocabularies, as the configurations name them.
+    """
+    recipe = run.recipe
+    wanted = count_parameters(
+        Transformer(TransformerConfig(**sizes, **recipe.sizes))
+    )
+    width = 2
+    while True:
+        config = RecurrentConfig(
+            **sizes,
+            d_model=width,
+            attention=run.attention or "none",
+            dropout=recipe.sizes["dropout"],
+        )
+        if count_parameters(RecurrentTranslator(config)) >= wanted:
+            return config
+        width += 2
+
+
+def train_recurrent(run: Run, corpus: Corpus, folder: Path) -> Translator:
+    """Train a recurrent translator, or go on, and return it."""
+    recipe = run.recipe
+    source, target = make_tokenizers(corpus, recipe)
+    sizes = {"source_vocab_size": source.vocab_size}
+    if target is not source:
+        sizes["target_vocab_size"] = target.vocab_size
+    torch.manual_seed(run.seed)
+    model = RecurrentTranslator(recurrent_config(run, sizes))
+    train, valid = (
+        encode_pairs(corpus.splits[split], source, target, 256)
+        for split in ("train", "valid")
+    )
+    trainer = Trainer(model, train, valid, recipe.options)
+    if (folder / "last.safetensors").exists():
+        trainer.load(folder / "last.safetensors")
+    trainer.run(folder, tell)
+    load_weights(folder, model)
+    facts = {
+        "source_language": corpus.source_language,
+        "target_language": corpus.target_language,
+    }
+    # It searches alike: a translator only asks for start and step.
+    return Translator(cast(Transformer, model), source, target, facts)
+
+
+def trained(run: Run, corpus: Corpus, folder: Path) -> Translator:
+    """Train a translator unless that is done, and return it."""
+    if run.attention:
+        return train_recurrent(run, corpus, folder)
+    if not (folder / "done").exists():
+        train_translator(
+            corpus,
+            folder,
+            run.recipe,
+            resume=(folder / "config.json").exists(),
+            device="cpu",
+        )
+        (folder / "done").touch()
+    return Translator.load(folder)
+
+
+def translated(
+    translator: Translator, corpus: Corpus, split: str, beam: int = 4
+) -> tuple[list[str], list[Score]]:
+    """Translate a split; return the translations, their BLEU and chrF."""
+    pairs = corpus.splits[split]
+    references = [pair.all_references for pair in pairs]
+    lines = translator.translate_lines(
+        [pair.source for pair in pairs], beam_size=beam, split=False
+    )
+    resamplings = 0 if split == "valid" else 1_000
+    tokenize = bleu_tokenizer(corpus.target_language)
+    return lines, [
+        bleu(lines, references, tokenize, n_bootstrap=resamplings),
+        chrf(lines, references, resamplings),
+    ]
+
+
 def validation(translator: Translator, corpus: Corpus) -> dict[str, Any]:
     """Score the validation split, on which everything is chosen."""
-    pairs = corpus.splits["valid"]
-    references = [pair.all_references for pair in pairs]
-    tokenize = bleu_tokenizer(corpus.target_language)
     found = {}
     for beam in BEAMS:
-        lines = translator.translate_lines(
-            [pair.source for pair in pairs], beam_size=beam, split=False
-        )
+        _, scores = translated(translator, corpus, "valid", beam)
         found[f"beam {beam}"] = {
-            "BLEU": bleu(lines, references, tokenize).value,
-            "chrF": chrf(lines, references).value,
+            "BLEU": scores[0].value,
+            "chrF": scores[1].value,
         }
     return found
 
 
-def test(run: Run, corpus: Corpus, folder: Path) -> dict[str, Any]:
+def test_recurrent(
+    translator: Translator, corpus: Corpus, folder: Path
+) -> dict[str, Any]:
+    """Score unseen text as `test` does, without what it does beside."""
+    lines, scores = translated(translator, corpus, "test")
+    (folder / "test.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = [{"of": "model", **asdict(score)} for score in scores]
+    return {"test": {"scores": found}}
+
+
+def test(run: Run, folder: Path) -> dict[str, Any]:
     """Score unseen text; the translations stay in ``folder``."""
     scores = {}
     for split in SPLITS.get(run.corpus, ("test",)):
@@ -208,32 +328,14 @@ def test(run: Run, corpus: Corpus, folder: Path) -> dict[str, Any]:
         found = read_json(folder / f"{split}.json")
         found.pop("model")
         scores[split] = found
-        if run.corpus.startswith("multi30k"):
-            lines = (folder / f"{split}.txt").read_text(encoding="utf-8")
-            found["as published"] = asdict(
-                as_published(
-                    lines.splitlines(),
-                    [pair.target for pair in corpus.splits[split]],
-                    corpus.target_language,
-                )
-            )
     return scores
 
 
 def measure(run: Run, folder: Path) -> dict[str, Any]:
     """Train, unless that is done, and score."""
     corpus = load_corpus(run.corpus)
-    if not (folder / "done").exists():
-        train_translator(
-            corpus,
-            folder,
-            run.recipe,
-            resume=(folder / "config.json").exists(),
-            device="cpu",
-        )
-        (folder / "done").touch()
+    translator = trained(run, corpus, folder)
     _, state = load_tensors(folder / "last.safetensors")
-    translator = Translator.load(folder)
     started = time.process_time()
     result = {
         **asdict(run),
@@ -245,7 +347,20 @@ def measure(run: Run, folder: Path) -> dict[str, Any]:
         "valid": validation(translator, corpus),
     }
     if run.tested:
-        result["splits"] = test(run, corpus, folder)
+        result["splits"] = (
+            test_recurrent(translator, corpus, folder)
+            if run.attention
+            else test(run, folder)
+        )
+        if run.corpus.startswith("multi30k"):
+            lines = (folder / "test.txt").read_text(encoding="utf-8")
+            result["splits"]["test"]["as published"] = asdict(
+                as_published(
+                    lines.splitlines(),
+                    [pair.target for pair in corpus.splits["test"]],
+                    corpus.target_language,
+                )
+            )
     result["core_minutes_of_scoring"] = (time.process_time() - started) / 60
     return result
 

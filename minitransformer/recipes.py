@@ -162,7 +162,7 @@ def train_translator(
                 f"{folder} holds a model already: choose another folder, or"
                 f" go on with `minitransformer train --resume {folder}`."
             )
-        source_tokenizer, target_tokenizer = _tokenizers(corpus, recipe)
+        source_tokenizer, target_tokenizer = make_tokenizers(corpus, recipe)
         shared = source_tokenizer is target_tokenizer
         config = TransformerConfig(
             source_vocab_size=source_tokenizer.vocab_size,
@@ -243,8 +243,18 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _tokenizers(corpus: Corpus, recipe: Recipe) -> tuple[Tokenizer, Tokenizer]:
-    """Train one tokenizer for both languages, or one for each."""
+def make_tokenizers(
+    corpus: Corpus, recipe: Recipe
+) -> tuple[Tokenizer, Tokenizer]:
+    """Train one tokenizer for both languages, or one for each.
+
+    Args:
+        corpus: Its ``train`` split is used.
+        recipe: Says how many tokens, and of how many vocabularies.
+
+    Returns:
+        The source's and the target's; the same object if they share one.
+    """
     sources = [pair.source for pair in corpus.splits["train"]]
     targets = [pair.target for pair in corpus.splits["train"]]
     if recipe.target_vocab_size is None:

@@ -111,15 +111,46 @@ def test_final_runs_are_tested(
 
     monkeypatch.setattr(quality.cli, "run", evaluate)
     run = quality.Run("multi30k-en-de", "final", seed, TINY, tested=True)
-    found = quality.test(run, small_corpus, tmp_path)
+    found = quality.measure(run, tmp_path)["splits"]
     assert list(found) == ["test"]
     assert found["test"]["as published"]["value"] == pytest.approx(100)
     (arguments,) = calls
     assert ("--baselines" in arguments) == (seed == 0)
+    small_corpus.splits["compositional"] = small_corpus.splits["valid"]
     story = dataclasses.replace(run, corpus="storybook")
-    found = quality.test(story, small_corpus, tmp_path)
+    found = quality.measure(story, tmp_path)["splits"]
     assert list(found) == ["test", "compositional"]
     assert "as published" not in found["test"]
+
+
+@pytest.mark.parametrize("kind", ["none", "additive"])
+def test_recurrent_baselines_are_as_large(
+    quality, small_corpus, tmp_path, kind
+):
+    changes = TINY | {"vocab_size": 200, "target_vocab_size": 210}
+    run = quality.Run("multi30k-en-de", "old", 0, changes, True, kind)
+    found = quality.measure(run, tmp_path)
+    sizes = {"source_vocab_size": 200, "target_vocab_size": 210}
+    config = quality.recurrent_config(run, sizes)
+    assert config.attention == kind
+    assert config.dropout == run.recipe.sizes["dropout"]
+    smaller = dataclasses.replace(config, d_model=config.d_model - 2)
+    transformer = quality.Transformer(
+        quality.TransformerConfig(**sizes, **run.recipe.sizes)
+    )
+    wanted = quality.count_parameters(transformer)
+    assert found["parameters"] >= wanted
+    assert wanted > quality.count_parameters(
+        quality.RecurrentTranslator(smaller)
+    )
+    assert found["history"][-1]["update"] == 4
+    names = [each["name"] for each in found["splits"]["test"]["scores"]]
+    assert names == ["BLEU", "chrF2"]
+    assert "as published" in found["splits"]["test"]
+    before = (tmp_path / "model.safetensors").read_bytes()
+    again = quality.measure(run, tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+    assert again["valid"] == found["valid"]
 
 
 def test_the_published_form_by_hand(quality):

@@ -123,7 +123,7 @@ def tested(kept: dict[str, dict[str, Any]]) -> str:
             rows.append(
                 [
                     f"{corpus}, {split}",
-                    NAMES[name],
+                    NAMES.get(name, name),
                     str(len(runs)),
                     f"{runs[0]['parameters']:,}",
                     f"{minutes:.0f}",
@@ -141,8 +141,8 @@ def tested(kept: dict[str, dict[str, Any]]) -> str:
 def baselines(kept: dict[str, dict[str, Any]]) -> str:
     """Tabulate what needs no training, once for each test."""
     rows: dict[str, list[str]] = {}
-    for (corpus, _), runs in grouped(kept).items():
-        for split in runs[0]["splits"]:
+    for (corpus, name), runs in grouped(kept).items():
+        for split in runs[0]["splits"] if name in NAMES else ():
             first = [run for run in runs if run["seed"] == 0]
             for who in ("copy", "dictionary"):
                 found = scores_of(first, split, who)
