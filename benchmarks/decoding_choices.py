@@ -6,9 +6,9 @@ Trained models translate validation sentences of the corpus they learned, in
 many ways. Kept are numbers alone: the translations are other people's text.
 
 *Search errors* are counted against the widest beam: sentences for which a
-narrower one returned something that the model itself scores lower. For a
-paired comparison in the book, the n-gram counts of each sentence are kept for
-greedy search and for beam 4.
+narrower one returned something that the model itself scores lower. Each way's
+BLEU is compared, sentence by sentence, with the usual one's, beam 4; for the
+book, the n-gram counts of each sentence are kept for greedy search and beam 4.
 
 A step of the decoder with the cache is timed beside one without, which reads
 all of the translation so far, in processor time and in turn.
@@ -219,6 +219,34 @@ def n_gram_counts(task: Task, found: list[Hypothesis]) -> list[str]:
     return rows
 
 
+def bleu_gain(
+    task: Task, ours: list[Hypothesis], theirs: list[Hypothesis]
+) -> dict[str, float]:
+    """Compare two ways on the same sentences: BLEU, ours less theirs.
+
+    The interval is that of a paired bootstrap.
+    """
+    first, second = (
+        torch.tensor([[int(n) for n in row.split()] for row in rows]).double()
+        for rows in (n_gram_counts(task, ours), n_gram_counts(task, theirs))
+    )
+
+    def score(sums: Tensor) -> Tensor:
+        mean = (sums[..., :4] / sums[..., 4:8]).log().mean(dim=-1).exp()
+        brevity = (1 - sums[..., 9] / sums[..., 8]).clamp(max=0).exp()
+        return 100 * (brevity * mean).nan_to_num()
+
+    drawn = torch.randint(
+        len(first),
+        (task.plan.resamples, len(first)),
+        generator=torch.Generator().manual_seed(0),
+    )
+    gains = score(first[drawn].sum(dim=1)) - score(second[drawn].sum(dim=1))
+    whole = score(first.sum(dim=0)) - score(second.sum(dim=0))
+    low, high = gains.quantile(torch.tensor([0.025, 0.975]).double()).tolist()
+    return {"value": whole.item(), "low": low, "high": high}
+
+
 # Beams ---
 
 
@@ -239,11 +267,14 @@ class Beams:
         return self.kept[width, penalty]
 
     def describe(self, width: int, penalty: float) -> dict[str, Any]:
-        """Score what was found."""
+        """Score what was found, and compare it with the usual search."""
+        found = self.best(width, penalty)
+        usual = self.best(min(4, self.task.plan.beams[-1]), LENGTH_PENALTY)
         row = {
             "beam": width,
             "penalty": penalty,
-            **describe(self.task, self.best(width, penalty)),
+            **describe(self.task, found),
+            "over_usual": bleu_gain(self.task, found, usual),
         }
         print(
             f"beam {width}, penalty {penalty}: BLEU {row['bleu']:.2f},"

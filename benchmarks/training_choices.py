@@ -9,19 +9,30 @@ choice leaves them. What counts is the difference, seed by seed. All see as
 many tokens. The weight decays are compared on few pairs, seen many times, as
 there is nothing to forget on many. Each run is judged by its averaged weights
 and by its last ones.
+
+On the whole storybook the runs are short: none comes near its end. So some
+choices are made again where a small model comes further: in more updates, on
+the sentences of one pattern. Their names begin with "longer".
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, partial
+from itertools import islice
 from typing import Any
 
 import torch
 from measuring import mean_interval, surroundings
-from small_runs import read_arguments, run_all, storybook
+from small_runs import read_arguments, run_all
+from small_runs import storybook as all_patterns
 
-from minitransformer import Transformer
-from minitransformer.data import endless_batches
+from minitransformer import (
+    Tokenizer,
+    Transformer,
+    TransformerConfig,
+    storybook,
+)
+from minitransformer.data import Example, encode_pairs, endless_batches
 from minitransformer.files import write_json
 from minitransformer.training import (
     Trainer,
@@ -51,6 +62,9 @@ class Plan:
     few_pairs: int = 600
     test_pairs: int = 150
     curve_every: int = 10
+    longer_updates: int = 800
+    longer_vocabulary: int = 800
+    longer_stories: int = 24_000
 
 
 SMALL = Plan(
@@ -65,6 +79,9 @@ SMALL = Plan(
     few_pairs=60,
     test_pairs=6,
     curve_every=4,
+    longer_updates=8,
+    longer_vocabulary=200,
+    longer_stories=3_000,
 )
 
 
@@ -81,6 +98,7 @@ class Choice:
         few: Whether it learns from few pairs.
         l2: Decay that is added to the gradient, before Adam sees it.
         constant: Whether the rate stays after its warm-up.
+        longer: Whether it learns one pattern, in more updates.
         against: What it is compared with.
     """
 
@@ -91,6 +109,7 @@ class Choice:
     few: bool = False
     l2: float = 0.0
     constant: bool = False
+    longer: bool = False
     against: str = BASE
 
 
@@ -127,17 +146,89 @@ CHOICES = {
     "batch times 4": Choice(batch=4),
     "batch times 4, rate times 2": Choice(batch=4, rate=2),
 }
+for _name in (
+    BASE,
+    "constant",
+    "inverse square root",
+    "no warm-up",
+    FEW,
+    "few pairs, AdamW 1",
+    "few pairs, L2 0.001",
+    "batch times 4",
+    "batch times 1/4",
+):
+    CHOICES[f"longer, {_name}"] = replace(
+        CHOICES[_name],
+        longer=True,
+        against=f"longer, {CHOICES[_name].against}",
+    )
+
+
+@dataclass(frozen=True)
+class Book:
+    """What a model learns from, and its shape.
+
+    Attributes:
+        examples: The ids of each split: ``train`` and ``valid``.
+        config: The model's sizes.
+    """
+
+    examples: Mapping[str, list[Example]]
+    config: TransformerConfig
+
+
+@cache
+def book_of(plan: Plan, longer: bool) -> Book:
+    """Make the corpus when the first run needs it."""
+    if not longer:
+        book = all_patterns(plan)
+        return Book(
+            book.examples, book.config(plan.width, plan.heads, plan.layers)
+        )
+    seen = {}
+    for pair, split in islice(storybook.stories(), plan.longer_stories):
+        if pair.pattern == "reason":
+            seen.setdefault(pair.source, (pair, split))
+    parts = {
+        name: [pair for pair, split in seen.values() if split == name]
+        for name in ("train", "valid")
+    }
+    lines = [text for p in parts["train"] for text in (p.source, p.target)]
+    tokenizer = Tokenizer.train(lines, plan.longer_vocabulary)
+    return Book(
+        {
+            name: encode_pairs(pairs, tokenizer, tokenizer, max_len=128)
+            for name, pairs in parts.items()
+        },
+        TransformerConfig(
+            source_vocab_size=tokenizer.vocab_size,
+            d_model=plan.width,
+            num_heads=plan.heads,
+            num_encoder_layers=plan.layers,
+            num_decoder_layers=plan.layers,
+            d_ff=2 * plan.width,
+            dropout=0.1,
+            max_len=128,
+        ),
+    )
+
+
+def updates_of(plan: Plan, choice: Choice) -> int:
+    """Say how many updates a choice makes."""
+    updates = plan.longer_updates if choice.longer else plan.updates
+    return round(updates / choice.batch)
 
 
 def options_of(plan: Plan, choice: Choice, seed: int) -> TrainingOptions:
     """Say how a choice trains."""
-    updates = round(plan.updates / choice.batch)
-    warmup = (
-        plan.warmup / plan.updates if choice.warmup is None else choice.warmup
-    )
+    updates = updates_of(plan, choice)
+    if choice.warmup is None:
+        warmup = plan.warmup / choice.batch
+    else:
+        warmup = choice.warmup * updates
     usual: dict[str, Any] = {
         "updates": FOR_EVER if choice.constant else updates,
-        "warmup": round(warmup * updates),
+        "warmup": round(warmup),
         "batch_tokens": round(plan.batch_tokens * choice.batch),
         "learning_rate": plan.learning_rate * choice.rate,
         "label_smoothing": 0.0,
@@ -174,20 +265,20 @@ def last_loss(trainer: Trainer) -> float:
 
 def run(plan: Plan, choice: Choice, seed: int) -> dict[str, Any]:
     """Train one translator and score it."""
-    book = storybook(plan)
+    book = book_of(plan, choice.longer)
     examples = book.examples["train"]
     if choice.few:
         examples = examples[: plan.few_pairs]
     options = options_of(plan, choice, seed)
     torch.manual_seed(seed)
-    model = Transformer(book.config(plan.width, plan.heads, plan.layers))
+    model = Transformer(book.config)
     trainer = Trainer(model, examples, book.examples["valid"], options)
     if choice.l2:
         with_l2(trainer, choice.l2)
     batches = endless_batches(examples, options.batch_tokens, seed)
     every = max(round(plan.curve_every / choice.batch), 1)
     curve, parts, tokens = [], [], 0
-    for _ in range(round(plan.updates / choice.batch)):
+    for _ in range(updates_of(plan, choice)):
         loss, count = trainer.update([next(batches)])
         tokens += count
         parts.append(loss)
@@ -239,7 +330,7 @@ def summary(
         ]
     )
     result["weight_norm"] = mean_interval(every(name, "weight_norm"))
-    result["updates"] = round(plan.updates / choice.batch)
+    result["updates"] = updates_of(plan, choice)
     return result
 
 

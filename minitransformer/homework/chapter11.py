@@ -25,6 +25,7 @@ from minitransformer.sampling import next_probabilities
 
 Words = tuple[str, ...]
 NextWords = Callable[[Words], dict[str, float]]
+Scored = tuple[float, Words]
 
 
 # 11.1 ---
@@ -32,12 +33,14 @@ NextWords = Callable[[Words], dict[str, float]]
 
 @exercise("11.1")
 def check_nucleus(answer: Any) -> None:
-    """Try several sizes, a word that crosses the line, and one alone."""
+    """Try several sizes, one word alone, and lines that are just reached."""
     for values, p in (
         ((3, 1, 4, 2), 0.55),
         ((1, 2, 3, 4), 0.65),
         ((90, 5, 2, 2, 1), 0.5),
-        ((2, 7, 1, 5, 3, 4, 6), 1.0),
+        ((2, 7, 1, 5, 3, 4, 6), 0.99),
+        ((1, 4, 1, 2), 0.5),  # exact sums: nothing hangs on rounding
+        ((2, 1, 8, 4, 1), 0.75),
         ((5, 3, 9, 1, 8, 2), 0.9),
     ):
         probabilities = torch.tensor(values).double() / sum(values)
@@ -68,6 +71,8 @@ def _explain_nucleus(found: Tensor, probabilities: Tensor, p: float) -> None:
             kept[places] = probabilities[places] * stays
         return kept / kept.sum()  # nan if nothing is kept
 
+    before = ordered.cumsum(0) - ordered
+    right = _nucleus(probabilities, p)
     upwards = words.flip(0)
     from_below = probabilities[upwards].cumsum(0)
     unsorted = probabilities.cumsum(0)
@@ -101,9 +106,24 @@ def _explain_nucleus(found: Tensor, probabilities: Tensor, p: float) -> None:
                 "this begins with the least likely words: sort the other way.",
             ),
             (
-                _nucleus(probabilities, p)[words],
+                right[words],
                 "the numbers are right, and stand in sorted order. Put each"
                 " back to its word's place.",
+            ),
+            (
+                right[words][words],
+                "the numbers are right, and in the wrong places. The first of"
+                " the sorted ones goes to the place words[0], and so on.",
+            ),
+            (
+                renormalised(before <= p, words),
+                "one word more than needed is kept: those before it have"
+                " exactly p, and that is enough.",
+            ),
+            (
+                probabilities.where(right > 0, -math.inf).softmax(0),
+                "the right words are kept. A softmax of probabilities changes"
+                " their proportions: divide by the sum.",
             ),
             (probabilities, "nothing is cut off."),
             (
@@ -141,6 +161,7 @@ def check_clipped(answer: Any) -> None:
         ("the the the the cat", ["the cat runs", "the cat sits"], 1),
         ("we eat old bread", ["we run", "eat old fish"], 1),
         ("we eat", ["we eat bread"], 3),
+        ("we eat", ["we eat bread today"], 4),
     ]
     rng = random.Random(int(torch.randint(10**6, ())))
     for n in (1, 2, 3, 4):
@@ -184,7 +205,7 @@ def _explain_clipped(
     unclipped = sum(k for gram, k in mine.items() if gram in added)
     firsts = (mine & each[0]).total()
     here = (
-        f"For {' '.join(ours)!r} against"
+        f"for {' '.join(ours)!r} against"
         f" {' / '.join(' '.join(words) for words in theirs)!r} and n = {n}"
     )
     mistakes: list[tuple[tuple[float, float], str]] = [
@@ -222,6 +243,14 @@ def _explain_clipped(
         ),
         ((total, right), "the two numbers have changed places."),
         (
+            _clipped(ours, theirs, 1),
+            f"this counts single words. Here n is {n}: runs of {n} words.",
+        ),
+        (
+            _clipped(ours[:-1], [words[:-1] for words in theirs], n),
+            "the last n-gram is left out: T words have T - n + 1.",
+        ),
+        (
             (right / max(total, 1), total),
             "return the count of right ones, not the share: BLEU adds counts"
             " up before it divides.",
@@ -252,6 +281,11 @@ def check_cached_step(answer: Any) -> None:
             if not isinstance(parts, tuple | list) or len(parts) != 3:
                 raise Wrong("return three things: output, keys, values.")
             output, keys, values = map(numbers, parts)
+            right_rows = x[: t + 1] @ w_k, x[: t + 1] @ w_v
+            if is_near(keys, right_rows[1], 1e-6) and is_near(
+                values, right_rows[0], 1e-6
+            ):
+                raise Wrong("keys and values have changed places.")
             _judge_rows("keys", keys, x[: t + 1] @ w_k, x[t], w_k)
             _judge_rows("values", values, x[: t + 1] @ w_v, x[t], w_v)
             scores = (x[: t + 1] @ w_k) @ (x[t] @ w_q) / math.sqrt(d_k)
@@ -326,6 +360,15 @@ def _explain_output(
             (raw / math.sqrt(x.shape[1])).softmax(0) @ values,
             "the scores are divided by √D. The keys are d_k wide.",
         ),
+        (
+            (raw / math.sqrt(values.shape[1])).softmax(0) @ values,
+            "the scores are divided by √d_v. Queries and keys are d_k wide.",
+        ),
+        (
+            (raw / math.sqrt(len(x))).softmax(0) @ values,
+            "the scores are divided by the root of the number of tokens. What"
+            " they add up is d_k products.",
+        ),
         (scores @ values, "the softmax is missing."),
         (values.mean(0), "this is the plain mean of the values."),
         (
@@ -365,14 +408,16 @@ def _explain_output(
 def _table(seed: int, words: str, limit: int, first: float = 0.0) -> NextWords:
     """Make random chances for every beginning; the last word must be EOS.
 
-    ``first`` lifts the chance of a word that leads to poor ones.
+    Some are nearly even and some nearly sure, so that at any step the better
+    word may lead to the poorer sentence. ``first`` lifts the chance of one.
     """
     rng = random.Random(seed)
     kept: dict[Words, dict[str, float]] = {}
 
     def next_words(said: Words) -> dict[str, float]:
         if said not in kept:
-            parts = {word: rng.random() ** 2 for word in (*words, "EOS")}
+            power = rng.choice((0.3, 4.0))
+            parts = {word: rng.random() ** power for word in (*words, "EOS")}
             if len(said) == limit - 1:
                 parts = {"EOS": 1.0}
             elif not said:
@@ -404,25 +449,57 @@ def _every(next_words: NextWords, limit: int) -> dict[Words, float]:
     return found
 
 
+def _extended(next_words: NextWords, going: list[Scored]) -> list[Scored]:
+    """Extend every beginning by every word, and sort all together."""
+    return sorted(
+        (
+            (p * q, (*said, word))
+            for p, said in going
+            for word, q in next_words(said).items()
+        ),
+        reverse=True,
+    )
+
+
+def _shrinking(next_words: NextWords, width: int) -> Words:
+    """Search with a beam that is one narrower for each sentence that ended."""
+    going: list[Scored] = [(1.0, ())]
+    ended: list[Scored] = []
+    while going:
+        best = _extended(next_words, going)[: width - len(ended)]
+        ended += [(p, said[:-1]) for p, said in best if said[-1] == "EOS"]
+        going = [one for one in best if one[1][-1] != "EOS"]
+    return max(ended)[1]
+
+
+def _first_to_end(next_words: NextWords, width: int) -> set[Words]:
+    """Return what is found by stopping where something ends.
+
+    Either where any of the best has ended or where the very best has.
+    """
+    going: list[Scored] = [(1.0, ())]
+    found: list[Words] = []
+    while True:
+        longer = _extended(next_words, going)
+        found = found or [s[:-1] for _, s in longer[:width] if s[-1] == "EOS"]
+        first = longer[0][1]
+        if first[-1] == "EOS":
+            return {found[0], first[:-1]}
+        going = [one for one in longer if one[1][-1] != "EOS"][:width]
+
+
 def _searched(next_words: NextWords, width: int) -> set[Words]:
     """Return what the usual forms of beam search find.
 
-    They differ in whether an ending takes a place in the beam, whether it
-    must be among the best, and in when they stop.
+    They differ in whether an ending takes a place in the beam, at this step or
+    for good, whether it must be among the best, and in when they stop.
     """
-    results = set()
+    results = {_shrinking(next_words, width)}
     for takes_place, any_rank, early in product((True, False), repeat=3):
-        going: list[tuple[float, Words]] = [(1.0, ())]
-        ended: list[tuple[float, Words]] = []
+        going: list[Scored] = [(1.0, ())]
+        ended: list[Scored] = []
         while going:  # until the table leaves nothing but EOS
-            longer = sorted(
-                (
-                    (p * q, (*said, word))
-                    for p, said in going
-                    for word, q in next_words(said).items()
-                ),
-                reverse=True,
-            )
+            longer = _extended(next_words, going)
             best = longer[:width]
             ended += [
                 (p, said[:-1])
@@ -477,8 +554,8 @@ class _Counted:
 def check_search(answer: Any) -> None:
     """Try narrow beams, exhaustive ones, and tables where greedy loses."""
     start = int(torch.randint(10**6, ()))
-    for number in range(12):
-        words, limit = ("abc", 4) if number % 2 else ("uvwxy", 3)
+    for number in range(24):
+        words, limit = ("abc", 5) if number % 2 else ("uvwxy", 3)
         table = _table(start + number, words, limit, 0.6 * (number % 3))
         for width in (1, 2, 3, len(words) ** limit):
             counted = _Counted(table)
@@ -498,7 +575,11 @@ def _ask(answer: Any, *inputs: Any) -> Any:
 
 def _read(found: Any) -> tuple[Words, float]:
     """Take the two parts of an answer."""
-    if not isinstance(found, tuple | list) or len(found) != 2:
+    if (
+        not isinstance(found, tuple | list)
+        or len(found) != 2
+        or all(isinstance(one, str) for one in found)
+    ):
         raise Wrong("return two things: the sentence and its probability.")
     said, chance = found
     if isinstance(said, int | float):
@@ -560,6 +641,13 @@ def _judge_search(
         )
     if said in _searched(table, width):
         return
+    stopped = len(counted.asked) == 1 or counted.most() > 1
+    if stopped and said in _first_to_end(table, width):
+        raise Wrong(
+            f"{here} this returns the first sentence that ends. Another may"
+            " end later and be better: set it aside, go on, and take the best"
+            " of all that ended."
+        )
     if said in _searched(table, 1):
         raise Wrong(
             f"{here} this finds what greedy search finds. Keep `width`"

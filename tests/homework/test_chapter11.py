@@ -76,6 +76,23 @@ def not_shared_out(x, p):
     return x * (by_sorting(x, p) > 0)
 
 
+def one_too_many(x, p):
+    ordered, words = x.sort(descending=True)
+    kept = torch.zeros_like(x)
+    kept[words] = ordered * (ordered.cumsum(0) - ordered <= p)
+    return kept / kept.sum()
+
+
+def doubly_sorted(x, p):
+    ordered, words = x.sort(descending=True)
+    kept = (ordered * (ordered.cumsum(0) - ordered < p - 1e-9))[words]
+    return kept / kept.sum()
+
+
+def softened(x, p):
+    return x.where(by_sorting(x, p) > 0, -math.inf).softmax(0)
+
+
 @pytest.mark.parametrize(
     ("answer", "phrase"),
     [
@@ -88,6 +105,9 @@ def not_shared_out(x, p):
             lambda x, p: by_sorting(x, p).sort(descending=True).values,
             "in sorted order",
         ),
+        (one_too_many, "that is enough"),
+        (doubly_sorted, "wrong places"),
+        (softened, "changes their proportions"),
         (lambda x, p: x, "nothing is cut off"),
         (lambda x, p: next_probabilities(x.log(), p), "a temperature"),
         (lambda x, p: x.flip(0), "one after the other"),
@@ -181,6 +201,15 @@ def a_share(ours, theirs, n):
             "counts words",
         ),
         (recall, "that is recall"),
+        (lambda a, b, n: with_counters(a, b, 1), "single words"),
+        (
+            lambda a, b, n: with_counters(a[:-1], [t[:-1] for t in b], n),
+            "last n-gram",
+        ),
+        (
+            lambda a, b, n: (with_counters(a, b, n)[0], len(a) - n + 1),
+            "cross one off",
+        ),
         (lambda *a: with_counters(*a)[::-1], "changed places"),
         (a_share, "not the share"),
         (lambda a, b, n: (7, 7), "cross one off"),
@@ -270,6 +299,21 @@ def with_rows(change, which):
             ),
             "divided by √D",
         ),
+        (
+            output_from(
+                lambda x, q, k, v: (
+                    (k @ q / math.sqrt(v.shape[1])).softmax(0) @ v
+                )
+            ),
+            "divided by √d_v",
+        ),
+        (
+            output_from(
+                lambda x, q, k, v: (k @ q / math.sqrt(len(k))).softmax(0) @ v
+            ),
+            "number of tokens",
+        ),
+        (lambda *a: [appended(*a)[i] for i in (0, 2, 1)], "changed places"),
         (output_from(lambda x, q, k, v: k @ q / root(k) @ v), "missing"),
         (output_from(lambda x, q, k, v: v.mean(0)), "plain mean"),
         (output_from(lambda x, q, k, v: v[-1]), "itself alone"),
@@ -367,6 +411,30 @@ def searching(takes_place=False, any_rank=False, early=False, log=False):
     return search
 
 
+def shrinking(next_words, width, limit):
+    going, ended = [(1.0, ())], []
+    while going:
+        best = extended(next_words, going)[: width - len(ended)]
+        ended += [(p, s[:-1]) for p, s in best if s[-1] == "EOS"]
+        going = [one for one in best if one[1][-1] != "EOS"]
+    p, said = max(ended)
+    return said, p
+
+
+def extended(next_words, going):
+    longer = [
+        (p * q, (*said, word))
+        for p, said in going
+        for word, q in next_words(said).items()
+    ]
+    return sorted(longer, reverse=True)
+
+
+def test_a_beam_may_shrink_with_each_that_ends():
+    for _ in range(5):
+        assert passes("11.4", shrinking)
+
+
 @pytest.mark.parametrize("any_rank", [False, True])
 @pytest.mark.parametrize("early", [False, True])
 def test_any_beam_search_will_do(any_rank, early):
@@ -448,6 +516,39 @@ def from_bos(next_words, width, limit):
     return (), 1.0
 
 
+def the_first_to_end(next_words, width, limit):
+    going = [(1.0, ())]
+    for _ in range(limit):
+        longer = extended(next_words, going)
+        for p, said in longer[:width]:
+            if said[-1] == "EOS":
+                return said[:-1], p
+        going = longer[:width]
+    return None
+
+
+def until_the_best_ends(next_words, width, limit):
+    going = [(1.0, ())]
+    while True:
+        longer = extended(next_words, going)
+        if longer[0][1][-1] == "EOS":
+            return longer[0][1][:-1], longer[0][0]
+        going = [one for one in longer if one[1][-1] != "EOS"][:width]
+
+
+def greedy_from_each_first_word(next_words, width, limit):
+    going, ended = [(1.0, ())], []
+    for step in range(limit):
+        longer = []
+        for one in going:
+            longer += extended(next_words, [one])[: 1 if step else width]
+        longer.sort(reverse=True)
+        ended += [(p, s[:-1]) for p, s in longer if s[-1] == "EOS"]
+        going = [one for one in longer if one[1][-1] != "EOS"][:width]
+    p, said = max(ended)
+    return said, p
+
+
 def greedy(next_words, width, limit):
     return searching()(next_words, 1, limit)
 
@@ -458,6 +559,9 @@ def greedy(next_words, width, limit):
         (greedy, "greedy search finds"),
         (without_pruning, "keep the best `width`"),
         (the_worst, "better"),
+        (the_first_to_end, "first sentence that ends"),
+        (until_the_best_ends, "first sentence that ends"),
+        (greedy_from_each_first_word, ""),
         (past_the_end, "what follows EOS"),
         (from_bos, "begins empty"),
         (searching(log=True), "not its log"),
