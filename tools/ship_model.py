@@ -107,7 +107,7 @@ Of the model as it is kept here, beam 4, with 95 % intervals by bootstrap.
 {licence}
 """
 EXAMPLES = {
-    "storybook-en-fr": "the old man sees the white cat.",
+    "storybook-en-fr": "the dog is tired.",
     "tatoeba-zh-en": "我喜欢喝茶。",
 }
 
