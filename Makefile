@@ -8,8 +8,9 @@ READY := $(VENV)/.ready
 PEERS := build/peers
 # in this order: some measure what others trained
 SCRIPTS := import_cost quality recurrent heads positions add_norm \
-	widening paper_choices exports attention_speed attention_cost mask_cost \
-	memory scaling fast_paths training_speed decoding_speed
+	widening paper_choices training_choices decoding_choices inside \
+	exports attention_speed attention_cost mask_cost memory scaling \
+	fast_paths training_speed decoding_speed
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help

@@ -1,9 +1,10 @@
 """What do beam, length penalty, sampling and the cache do to translations?
 
-    python benchmarks/decoding_choices.py --models build/translators/X
+    python benchmarks/decoding_choices.py [--models FOLDER ...]
 
-Trained models translate validation sentences of the corpus they learned, in
-many ways. Kept are numbers alone: the translations are other people's text.
+Trained models, as `quality.py` makes them, translate validation sentences of
+the corpus they learned, in many ways. Kept are numbers alone: the
+translations are other people's text.
 
 *Search errors* are counted against the widest beam: sentences for which a
 narrower one returned something that the model itself scores lower. Each way's
@@ -46,6 +47,7 @@ from minitransformer.packed_decoder import fast_step
 from minitransformer.sampling import sample
 from minitransformer.text import normalize
 
+MODEL = ROOT / "build" / "quality" / "tatoeba-zh-en" / "final-0"
 # Either reads the model and a batch and returns, for each sentence, several.
 Search = Callable[[Transformer, Tensor], list[list[Hypothesis]]]
 
@@ -486,7 +488,7 @@ PARTS = {
 def main() -> None:
     """Measure and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=Path, nargs="+", required=True)
+    parser.add_argument("--models", type=Path, nargs="+", default=[MODEL])
     parser.add_argument("--small", action="store_true", help="a quick test")
     parser.add_argument(
         "--folder", type=Path, default=ROOT / "build" / "decoding_choices"
@@ -495,6 +497,12 @@ def main() -> None:
         "--out", type=Path, default=RESULTS / "decoding_choices.json"
     )
     arguments = parser.parse_args()
+    for folder in arguments.models:
+        if not (folder / "config.json").exists():
+            parser.error(
+                f"{folder} holds no model: train one with quality.py, or name"
+                " a model's folder with --models"
+            )
     torch.set_num_threads(1)
     plan = SMALL if arguments.small else Plan()
     result: dict[str, Any] = {"plan": asdict(plan), "models": []}

@@ -15,8 +15,7 @@ compared. About half an hour on one thread; times are processor time.
 """
 
 import statistics
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -38,10 +37,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from minitransformer import Transformer, Translator
-from minitransformer.attention import (
-    MultiHeadAttention,
-    scaled_dot_product_attention,
-)
+from minitransformer.attention import scaled_dot_product_attention
 from minitransformer.data import (
     Batch,
     Example,
@@ -49,6 +45,7 @@ from minitransformer.data import (
     make_batch,
 )
 from minitransformer.files import read_json, write_json
+from minitransformer.heads import heads_of, map_distances, pruned
 from minitransformer.recording import recorded_attention
 from minitransformer.training import TrainingOptions, translation_loss
 
@@ -237,39 +234,6 @@ def all_runs(
 # Looking in ---
 
 
-def attentions(model: Transformer) -> dict[str, MultiHeadAttention]:
-    """Name every attention of a model."""
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, MultiHeadAttention)
-    }
-
-
-@contextmanager
-def silenced(
-    model: Transformer, heads: list[tuple[str, int]]
-) -> Iterator[None]:
-    """Keep some heads out of the output, for the time of the block.
-
-    A head's output meets its own columns of ``w_o.weight`` and no others, so
-    zeros there are a head that says nothing.
-    """
-    modules = attentions(model)
-    before = {name: each.w_o.weight.clone() for name, each in modules.items()}
-    try:
-        with torch.no_grad():
-            for name, head in heads:
-                d_k = model.config.d_model // model.config.num_heads
-                columns = slice(head * d_k, (head + 1) * d_k)
-                modules[name].w_o.weight[:, columns] = 0.0
-        yield
-    finally:
-        with torch.no_grad():
-            for name, module in modules.items():
-                module.w_o.weight.copy_(before[name])
-
-
 @torch.no_grad()
 def loss_of(model: Transformer, batches: list[Batch]) -> float:
     """Return the loss per token, in nats."""
@@ -301,10 +265,9 @@ def patterns(
             weights = found[0]  # (H, T, S)
             allowed = (weights > 0).any(dim=0).float()
             equal = (allowed / allowed.sum(-1, keepdim=True))[None]
-            alone = (weights[:, None] - weights[None]).abs().sum(-1) / 2
-            pairs = list(combinations(range(len(weights)), 2))
-            mean = alone.mean(-1)
-            distance = statistics.mean(mean[a, b].item() for a, b in pairs)
+            between = map_distances(weights)
+            pairs = combinations(range(len(weights)), 2)
+            distance = statistics.mean(between[a, b].item() for a, b in pairs)
             n = len(examples)
             square = name.endswith("self_attention")
             apart[name] = apart.get(name, 0.0) + distance / n
@@ -347,15 +310,11 @@ def look_into(plan: Plan, place: Path) -> dict[str, Any]:
     groups = bucketed(judged, 2_048, seed=0)
     batches = [make_batch(group) for group in groups]
     pairs = book.test[: plan.judged]
-    every = [
-        (name, head)
-        for name, module in attentions(model).items()
-        for head in range(module.num_heads)
-    ]
+    every = heads_of(model)
     looks, apart = patterns(model, judged)
     heads = []
     for name, head in every:
-        with silenced(model, [(name, head)]):
+        with pruned(model, [(name, head)]):
             heads.append(
                 {
                     "attention": name,
@@ -370,10 +329,10 @@ def look_into(plan: Plan, place: Path) -> dict[str, Any]:
         for head in sorted(heads, key=lambda head: head["loss_without"])
     ]
     step = max(1, len(every) // 12)
-    pruned = []
+    gone = []
     for count in range(0, len(every) + 1, step):
-        with silenced(model, by_use[:count]):
-            pruned.append(
+        with pruned(model, by_use[:count]):
+            gone.append(
                 {
                     "silenced": count,
                     "loss": loss_of(model, batches),
@@ -381,10 +340,10 @@ def look_into(plan: Plan, place: Path) -> dict[str, Any]:
                 }
             )
     best_left = {}
-    for name in attentions(model):
+    for name in dict.fromkeys(name for name, _ in every):
         best = next(h for n, h in reversed(by_use) if n == name)
         rest = [(n, h) for n, h in every if n == name and h != best]
-        with silenced(model, rest):
+        with pruned(model, rest):
             best_left[name] = loss_of(model, batches)
     run = read_json(place / "run.json")
     torch.manual_seed(run["seed"])
@@ -394,7 +353,7 @@ def look_into(plan: Plan, place: Path) -> dict[str, Any]:
         "loss": loss_of(model, batches),
         "bleu": bleu_of(model, book, pairs),
         "heads": heads,
-        "pruned": pruned,
+        "pruned": gone,
         "loss_with_one_head_left": best_left,
         "distance": apart,
         "distance_untrained": patterns(fresh, judged)[1],

@@ -1,8 +1,10 @@
 """What do the heads of a trained translator do, and which are missed?
 
+    python benchmarks/inside.py
     python benchmarks/inside.py --models FOLDER FOLDER FOLDER
 
-The models are storybook translators that differ by their seed. Each of their
+The models are storybook translators that differ by their seed; those that
+``benchmarks/quality.py`` makes, unless others are named. Each of their
 heads is described by where it looks, then silenced, then made to look at
 everything alike. Heads are silenced together, those missed least first. Then
 come the layers: what the decoder would say after each (the logit lens), and
@@ -56,6 +58,10 @@ from minitransformer.tracing import trace
 
 OTHER = {"il": "elle", "elle": "il", "ils": "elles", "elles": "ils"}
 BATCH = 64
+MODELS = [
+    ROOT / "build" / "quality" / "storybook" / f"final-{seed}"
+    for seed in range(3)
+]
 
 
 @dataclass(frozen=True)
@@ -942,7 +948,7 @@ def main() -> None:
     """Measure and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true", help="a quick test")
-    parser.add_argument("--models", type=Path, nargs="+", default=[])
+    parser.add_argument("--models", type=Path, nargs="+", default=MODELS)
     parser.add_argument(
         "--folder", type=Path, default=ROOT / "build" / "inside"
     )
@@ -951,10 +957,15 @@ def main() -> None:
     torch.set_num_threads(1)
     plan = SMALL if arguments.small else Plan()
     models = arguments.models
-    if not models and arguments.small:
+    if arguments.small and models is MODELS:
         models = [small_model(arguments.folder)]
-    if not models:
-        parser.error("name the folders of the models: --models A B C")
+    missing = [place for place in models if not place.is_dir()]
+    if missing:
+        parser.error(
+            f"there is no model in {missing[0]}: benchmarks/quality.py makes"
+            " storybook/final-0, final-1 and final-2, or name the folders of"
+            " others by --models"
+        )
     runs = run_all(
         {place.name: partial(look_into, place, plan) for place in models},
         arguments.folder,

@@ -32,6 +32,7 @@ from minitransformer import (
     TransformerConfig,
     storybook,
 )
+from minitransformer.corpora import Pair
 from minitransformer.data import Example, encode_pairs, endless_batches
 from minitransformer.files import write_json
 from minitransformer.training import (
@@ -185,12 +186,16 @@ def book_of(plan: Plan, longer: bool) -> Book:
         return Book(
             book.examples, book.config(plan.width, plan.heads, plan.layers)
         )
-    seen = {}
+    seen: dict[str, tuple[storybook.StoryPair, str]] = {}
     for pair, split in islice(storybook.stories(), plan.longer_stories):
         if pair.pattern == "reason":
             seen.setdefault(pair.source, (pair, split))
     parts = {
-        name: [pair for pair, split in seen.values() if split == name]
+        name: [
+            Pair(pair.source, pair.target)
+            for pair, split in seen.values()
+            if split == name
+        ]
         for name in ("train", "valid")
     }
     lines = [text for p in parts["train"] for text in (p.source, p.target)]

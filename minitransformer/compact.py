@@ -25,7 +25,7 @@ def compact(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     kept = {}
     for name, weight in weights.items():
         if weight.ndim == 2:
-            scale = weight.abs().amax(dim=1, keepdim=True) / 127  # (N, 1)
+            scale = weight.abs().amax(dim=1, keepdim=True) / 127
             scale = scale.clamp(min=torch.finfo(scale.dtype).tiny)
             kept[name] = (weight / scale).round().to(torch.int8)
             kept[name + SCALE] = scale

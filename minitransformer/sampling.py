@@ -125,12 +125,13 @@ def sample(
     ids: list[list[int]] = [[] for _ in tokens]
     scores = [0.0] * len(tokens)
     ended = [False] * len(tokens)
-    sentences = list(range(len(source)))  # the one each K rows work on
+    # Each K rows work on one of these; the rows get fewer as they end.
+    sentences = list(range(len(source)))
     for _ in range(limit):
-        logits = step(tokens, state).float()  # (B·K, V)
+        logits = step(tokens, state).float()
         chances = next_probabilities(logits, temperature, top_k, top_p)
-        tokens = chances.multinomial(1, generator=generator)[:, 0]  # (B·K,)
-        taken = logits.gather(1, tokens[:, None])[:, 0]  # (B·K,)
+        tokens = chances.multinomial(1, generator=generator)[:, 0]
+        taken = logits.gather(1, tokens[:, None])[:, 0]
         steps = (taken - logits.logsumexp(dim=1)).tolist()
         for row, (token, gain) in enumerate(
             zip(tokens.tolist(), steps, strict=True)
@@ -152,7 +153,7 @@ def sample(
             break
         if len(going) < len(sentences):
             kept = torch.tensor(going, device=device)[:, None] * count
-            rows = kept + torch.arange(count, device=device)  # (B', K)
+            rows = kept + torch.arange(count, device=device)
             state.reorder(rows)
             tokens = tokens[rows.flatten()]
             sentences = [sentences[index] for index in going]

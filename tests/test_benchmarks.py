@@ -364,3 +364,124 @@ def test_choices_of_the_paper_are_compared(tmp_path):
     again, printed = measured(tmp_path, "paper_choices.py", *arguments)
     assert printed == ""
     assert again["runs"] == result["runs"]
+
+
+def test_training_choices_in_miniature(tmp_path):
+    arguments = ["--small", "--folder", str(tmp_path / "runs")]
+    result, printed = measured(tmp_path, "training_choices.py", *arguments)
+    runs, rows = result["runs"], result["choices"]
+    assert printed.count("valid_loss") == len(runs) == 2 * len(rows)
+    named = {row["name"]: row for row in rows}
+    base = named["as it is"]
+    assert base["valid_loss_more"]["mean"] == 0
+    assert base["updates"] == 8
+    assert named["batch times 1/4"]["updates"] == 32
+    assert named["batch times 4"]["updates"] == 2
+    # What is compared has the same seeds, and about as many tokens.
+    for name in ("batch times 1/4", "batch times 4"):
+        tokens = runs[f"{name}, seed 0"]["tokens"]
+        assert 0.8 < tokens / runs["as it is, seed 0"]["tokens"] < 1.25
+    few = "few pairs, no decay"
+    assert named["few pairs, AdamW 1"]["against"] == few
+    norms = {name: named[name]["weight_norm"]["mean"] for name in named}
+    assert norms["few pairs, AdamW 1"] < norms[few]
+    assert norms["few pairs, L2 0.001"] < norms[few]
+    high = "rate times 4, no clipping"
+    assert named[high]["against"] == "rate times 4"
+    assert set(result["curves"]) == set(named)
+    again, printed = measured(tmp_path, "training_choices.py", *arguments)
+    assert printed == ""  # nothing is trained a second time
+    assert again == result | {"surroundings": again["surroundings"]}
+
+
+def test_ways_to_decode_are_compared(decoding, tmp_path):
+    folder, _, _ = decoding
+    arguments = ["--small", "--models", str(folder / "model")]
+    arguments += ["--folder", str(tmp_path / "runs")]
+    result, printed = measured(tmp_path, "decoding_choices.py", *arguments)
+    (found,) = result["models"]
+    assert (found["corpus"], found["sentences"]) == ("storybook", 8)
+    beams = found["beams"]
+    for rows in (beams["with_penalty"], beams["without_penalty"]):
+        assert [row["beam"] for row in rows] == [1, 3]
+        one, three = rows
+        assert one["below_greedy"] == one["not_as_greedy"] == 0
+        assert three["below_widest"] == 0
+        assert three["below_best_known"] == three["below_greedy"]
+    one, three = beams["without_penalty"]
+    gain = three["log_probability"] - one["log_probability"]
+    assert gain >= 0 or three["below_greedy"] > 0
+    for name in ("beam 1", "beam 3"):
+        counts = [list(map(int, r.split())) for r in beams["counts"][name]]
+        assert {len(row) for row in counts} == {10}
+        assert len(counts) == 8
+    for knob in ("temperature", "top_k", "top_p"):
+        (row,) = found["sampling"][knob]
+        assert 1 <= row["different"] <= 2
+        assert row["bleu"]["low"] <= row["bleu"]["mean"]
+    for step in found["cache"]["steps"]:
+        assert step["gap"] < 1e-4
+        assert step["flops_uncached"] > step["flops_cached"]
+        assert is_a_ratio(step["uncached_over_cached"])
+    lengths = [each["length"] for each in found["cache"]["whole"]]
+    assert lengths == result["plan"]["lengths"]
+    # What is finished is not done again; only numbers are kept.
+    again, printed = measured(tmp_path, "decoding_choices.py", *arguments)
+    assert printed == ""
+    assert again == result | {"surroundings": again["surroundings"]}
+
+
+def test_a_triple_that_comes_twice_is_a_repetition():
+    repeats = imported("decoding_choices").repeats
+    assert repeats("We see the dog, and we see the cat.")
+    assert not repeats("We see the dog, and you see the cat.")
+    assert not repeats("")
+
+
+def test_looking_inside_in_miniature(tmp_path):
+    arguments = ["--small", "--folder", str(tmp_path / "runs")]
+    result, printed = measured(tmp_path, "inside.py", *arguments)
+    assert printed.startswith("untrained")
+    (model,) = result["models"]
+    assert len(model["heads"]) == 2 * (2 + 2 * 2)  # heads, attentions
+    for head in model["heads"]:
+        assert 0 <= head["silent"]["bleu"] <= 100
+        assert head["even"]["loss_added"]["low"] < 1
+        cross = "cross" in head["attention"]
+        assert (head["alignment_error"] is not None) == cross
+        encoder = head["attention"].startswith("encoder")
+        assert ("predicting" in head["antecedent"]) != encoder
+    assert [step["silent"] for step in model["pruned"]] == [0, 6, 12]
+    assert model["pruned"][0]["loss"] == model["usual"]["loss"]
+    assert set(model["variety"]["low_minus_high, trained"]) == {
+        "encoder.self",
+        "decoder.self",
+        "decoder.cross",
+    }
+    # The parts of the last sum are all of it.
+    added = model["lens"]["added_to_margin"]
+    whole = sum(v["mean"] for k, v in added.items() if "head" not in k)
+    assert abs(whole - model["lens"]["margin"]["mean"]) < 1e-3
+    assert model["transplant"]["twins"] >= model["transplant"]["solved"]
+    for text in model["transplant"]["texts"]:
+        assert text["source"] != text["twin"]
+        assert text["antecedent"] != text["other"]
+    again, printed = measured(tmp_path, "inside.py", *arguments)
+    assert printed == ""  # a finished model is not looked into again
+    assert again["models"] == result["models"]
+
+
+def test_looking_inside_needs_models(tmp_path):
+    arguments = ["--folder", str(tmp_path), "--models", str(tmp_path / "no")]
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        run("inside.py", *arguments)
+    assert caught.value.returncode == 2
+    assert "there is no model in" in caught.value.stderr
+    assert "benchmarks/quality.py" in caught.value.stderr
+
+
+def test_ways_to_decode_need_a_model(tmp_path):
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        run("decoding_choices.py", "--models", str(tmp_path))
+    assert caught.value.returncode == 2
+    assert "holds no model: train one" in caught.value.stderr

@@ -137,8 +137,15 @@ def scenario(make_model, translator, tmp_path):
         best_words,
         greedy_decode,
     )
+    from minitransformer.heads import (
+        even,
+        map_distances,
+        map_shares,
+        rewritten,
+    )
     from minitransformer.loss import output_loss, smoothed_cross_entropy
     from minitransformer.probes import batch_order_gap, decoder_future_leak
+    from minitransformer.sampling import sample
     from minitransformer.training import translation_loss
 
     model = make_model()
@@ -172,6 +179,12 @@ def scenario(make_model, translator, tmp_path):
         beam_search(model, source, beam_size=3, max_len=4)
         with mt.recorded_attention(model):  # each step by the model itself
             beam_search(model, source, beam_size=3, max_len=4)
+        sample(model, source, count=3, max_len=4)
+        with rewritten(model, {("encoder.0.self_attention", 1): even}):
+            model(source, target)
+        maps = torch.rand(3, 5, 5).softmax(dim=-1)  # (H, T, T)
+        map_shares(maps)
+        map_distances(maps)
         best_words(torch.randn(200, 300), 3)
         mt.layer_norm(query, torch.ones(13), torch.zeros(13))
         decoder_future_leak(model, source, target)

@@ -472,6 +472,17 @@ def _shrinking(next_words: NextWords, width: int) -> Words:
     return max(ended)[1]
 
 
+def _competing(next_words: NextWords, width: int) -> Words:
+    """Search with a beam in which what has ended stays, and may be dropped."""
+    kept: list[Scored] = [(1.0, ())]
+    while any(said[-1:] != ("EOS",) for _, said in kept):
+        over = [one for one in kept if one[1][-1:] == ("EOS",)]
+        going = [one for one in kept if one not in over]
+        pool = over + _extended(next_words, going)
+        kept = sorted(pool, reverse=True)[:width]
+    return kept[0][1][:-1]
+
+
 def _first_to_end(next_words: NextWords, width: int) -> set[Words]:
     """Return what is found by stopping where something ends.
 
@@ -494,7 +505,7 @@ def _searched(next_words: NextWords, width: int) -> set[Words]:
     They differ in whether an ending takes a place in the beam, at this step or
     for good, whether it must be among the best, and in when they stop.
     """
-    results = {_shrinking(next_words, width)}
+    results = {_shrinking(next_words, width), _competing(next_words, width)}
     for takes_place, any_rank, early in product((True, False), repeat=3):
         going: list[Scored] = [(1.0, ())]
         ended: list[Scored] = []

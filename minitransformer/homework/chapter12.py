@@ -94,6 +94,16 @@ def _explain_distance(found: Tensor, a: Tensor, b: Tensor) -> None:
                 " absolute values, not squares.",
             ),
             (
+                (a - b).square().sum(-1).mean() / 2,
+                "the differences are squared. Equation (12.2) has absolute"
+                " values.",
+            ),
+            (
+                (a - b).square().sum(-1).mean(),
+                "the differences are squared. Equation (12.2) has absolute"
+                " values.",
+            ),
+            (
                 apart.max(-1).values.mean(),
                 "the largest difference alone does not say how much moves in"
                 " all.",
@@ -143,9 +153,11 @@ def _explain_silence(
     none = torch.zeros_like(bias)
     right = _silenced(heads, weight, bias, silent)
     rest = [h for h in range(H) if h not in silent]
-    rows = weight.clone()
+    rows, columns = weight.clone(), weight.clone()
     for h in silent:
         rows[h * d_k : (h + 1) * d_k] = 0
+        columns[:, h * d_k : (h + 1) * d_k] = 0
+    side_by_side = heads.transpose(0, 1).flatten(1)  # (T, H * d_k)
     mistakes = [
         (
             _silenced(heads, weight, none, silent),
@@ -160,7 +172,7 @@ def _explain_silence(
             "the wrong ones are silent: `silent` lists those to leave out.",
         ),
         (
-            F.linear(heads.transpose(0, 1).flatten(1), rows, bias),
+            F.linear(side_by_side, rows, bias),
             "rows of the weight are zeroed, which silences features of the"
             " output. nn.Linear keeps its matrix transposed: a head meets"
             " columns.",
@@ -180,24 +192,35 @@ def _explain_silence(
             ),
             "the heads are interleaved. Head h has d_k columns side by side.",
         ),
+        (
+            F.linear(
+                _muted(heads, silent).reshape(len(right), -1), weight, bias
+            ),
+            "the heads are reshaped without being moved: a row mixes"
+            " queries. Swap heads and queries first.",
+        ),
     ]
     if weight.shape[0] == weight.shape[1]:
-        mistakes.append(
+        text = "the weight is not transposed: nn.Linear computes x @ weight.T."
+        mistakes += [
             (
                 _muted(heads, silent).transpose(0, 1).flatten(1) @ weight
                 + bias,
-                "the weight is not transposed: nn.Linear computes"
-                " x @ weight.T.",
-            )
+                text,
+            ),
+            (side_by_side @ columns + bias, text),
+        ]
+    if found.shape != right.shape:
+        raise Wrong(
+            f"with {silent} of {H} heads silent the output has shape"
+            f" {tuple(found.shape)}, and should be (T, D),"
+            f" {tuple(right.shape)}: with all heads silent, too."
         )
     explain(
         found,
         mistakes,
         f"for {H} heads with {silent} silent the numbers are not right. Start"
-        " with the bias, and add what each other head makes of its columns."
-        if found.shape == right.shape
-        else f"the output has shape {tuple(found.shape)}, and should be"
-        f" (T, D), {tuple(right.shape)}.",
+        " with the bias, and add what each other head makes of its columns.",
         1e-7,
     )
 
@@ -213,7 +236,7 @@ def _muted(heads: Tensor, silent: Sequence[int]) -> Tensor:
 def check_margins(answer: Any) -> None:
     """Try streams of several widths and vocabularies, one part too."""
     for P, D, V, right, wrong in (
-        (3, 4, 6, 2, 5),
+        (6, 4, 8, 2, 5),
         (5, 7, 11, 10, 0),
         (1, 3, 4, 0, 1),
     ):
@@ -239,6 +262,10 @@ def _explain_margins(
                 logits[:, right],
                 "this is the right token's logit alone. A part that raises"
                 " both decides nothing: take the difference.",
+            ),
+            (
+                logits[right % len(parts)] - logits[wrong % len(parts)],
+                "rows of the logits are parts here, and tokens are columns.",
             ),
             (-margin, "the sign is wrong: right minus wrong."),
             (
@@ -348,6 +375,8 @@ def _explain_missed(
         for i in range(n)
     ]
 
+    zero = [[*tokens[:i], 0, *tokens[i + 1 :]] for i in range(n)]
+
     def lost(versions: list[list[int]]) -> list[float]:
         return [usual - score(version) for version in versions]
 
@@ -381,6 +410,16 @@ def _explain_missed(
             (
                 lost(only),
                 "all the others are hidden. Hide one, keep the rest.",
+            ),
+            (
+                [score(version) for version in only],
+                "these are the scores of one token alone, all the others"
+                " hidden. Hide one, keep the rest.",
+            ),
+            (
+                lost(zero),
+                "0 was put in the token's place. Put `hidden` there, whatever"
+                " it is.",
             ),
             (
                 [abs(x) for x in lost(alone)],

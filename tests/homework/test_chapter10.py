@@ -71,6 +71,21 @@ def test_any_rate_will_do(answer):
         (lambda s, d, w: d**-0.5 * s * w**-1.5, "rises for ever"),
         (lambda s, d, w: (d * s) ** -0.5, "only falls"),
         (
+            lambda s, d, w: d**-0.5 * min(s**-0.5, s * w**1.5),
+            "lost its sign",
+        ),
+        (lambda s, d, w: by_the_equation(s, w, d), "changed places"),
+        (lambda s, d, w: d**-0.5 * by_the_equation(s, d, w), "its root"),
+        (
+            lambda s, d, w: d**-0.5 * min(w**-0.5, s * w**-1.5),
+            "should fall with",
+        ),
+        (
+            lambda s, d, w: d**-0.5 * min(w**0.5 / s, s * w**-1.5),
+            "should fall with",
+        ),
+        (lambda s, d, w: by_the_equation(max(s - 1, 1), d, w), "from 0"),
+        (
             lambda s, d, w: d**-0.5 * min(s**-0.5, s * w**-0.5),
             "Look at its exponent",
         ),
@@ -79,7 +94,7 @@ def test_any_rate_will_do(answer):
             lambda s, d, w: d**-0.5 * min(s**-0.5, s / w),
             "don't meet",
         ),
-        (lambda s, d, w: 1e-3, "by hand"),
+        (lambda s, d, w: 1e-3, "should give"),
         (lambda s, d, w: [1.0, 2.0], "shape"),
         (lambda s, d, w: 1 / 0, "ZeroDivisionError"),
     ],
@@ -146,6 +161,15 @@ def second_best(words, counts):
     return [glue(pieces, pairs[-1][0]) for pieces in words]
 
 
+def twice_is_once(words, counts):
+    pairs = Counter()
+    for pieces, count in zip(words, counts, strict=True):
+        for pair in set(pairwise(pieces)):
+            pairs[pair] += count
+    best = max(pairs, key=pairs.get)
+    return [glue(pieces, best) for pieces in words]
+
+
 def joined_once(words, counts):
     pairs = tally(words, counts)
     best = max(pairs, key=pairs.get)
@@ -195,11 +219,14 @@ def merged_backwards(words, counts):
         (lambda words, counts: words, "nothing was joined"),
         (lambda words, counts: [["x"]] * len(words), "letters of a word"),
         (lambda w, c: merged(w, [1] * len(w)), "once for each word"),
+        (twice_is_once, "counts twice"),
         (second_best, "Another pair occurs more often"),
         (joined_once, "joined once in a word"),
         (same_spelling, "only spell the same"),
         (from_the_right, "from left to right"),
         (lambda words, counts: 3, "list of lists"),
+        (lambda words, counts: ("a", "b"), "list of lists"),
+        (lambda w, c: [" ".join(x) for x in merged(w, c)], "list of lists"),
     ],
 )
 def test_a_wrong_merge_is_explained(answer, phrase):
@@ -341,6 +368,33 @@ WRONG_W = [
         lambda n: -n["lr"] * n["m_hat"] / (root(n["v_hat"]) + n["eps"]),
         "the step alone",
     ),
+    (
+        lambda n: (
+            n["w"]
+            - n["lr"]
+            * (n["m_hat"] + n["decay"] * n["w"])
+            / (root(n["v_hat"]) + n["eps"])
+        ),
+        "what AdamW avoids",
+    ),
+    (
+        lambda n: n["new_w"] + n["lr"] * n["decay"] * (n["w"] - n["m_hat"]),
+        "of the mean gradient",
+    ),
+    (
+        lambda n: kept(n) - n["m_hat"] / (root(n["v_hat"]) + n["eps"]),
+        "step is not multiplied",
+    ),
+    (
+        lambda n: (
+            kept(n)
+            - n["lr"]
+            * n["new_m"]
+            / (1 - n["beta1"] ** (n["t"] + 1))
+            / (root(n["new_v"] / (1 - n["beta2"] ** (n["t"] + 1))) + n["eps"])
+        ),
+        "t + 1",
+    ),
     (lambda n: 3 * n["new_w"], "w is not, at step"),
 ]
 
@@ -382,6 +436,14 @@ def test_a_wrong_weight_is_explained(formula, phrase):
             lambda n: n["beta1"] * n["v"] + (1 - n["beta1"]) * n["g"] ** 2,
             "memory of its own",
         ),
+        (
+            "v",
+            lambda n: (
+                n["beta2"] * n["v"]
+                + (1 - n["beta2"]) * (n["g"] + n["decay"] * n["w"]) ** 2
+            ),
+            "got into v",
+        ),
         ("v", lambda n: n["v"], "v is returned as it was"),
         ("v", lambda n: 7 * n["new_v"], "v is not right"),
     ],
@@ -395,6 +457,14 @@ def test_a_wrong_memory_is_explained(name, formula, phrase):
     [
         (l2, "Adam with L2"),
         (lambda *state: adamw(*state)[0], "three things"),
+        (
+            lambda *state: [adamw(*state)[i] for i in (0, 2, 1)],
+            "changed places",
+        ),
+        (
+            lambda *state: adamw(*state[:8], 0.0, state[9]),
+            "eps is missing",
+        ),
     ],
 )
 def test_other_wrong_steps_are_explained(answer, phrase):
@@ -458,7 +528,16 @@ def by_hand(model, batches):
     return tuple(gradients(model))
 
 
-@pytest.mark.parametrize("answer", [by_backward, by_adding, by_hand])
+def after_a_look(model, batches):
+    with torch.no_grad():
+        for x, _ in batches:
+            model(x)
+    return by_backward(model, batches)
+
+
+@pytest.mark.parametrize(
+    "answer", [by_backward, by_adding, by_hand, after_a_look]
+)
 def test_any_accumulation_will_do(answer):
     assert passes("10.4", answer)
 
@@ -482,6 +561,13 @@ def at_once(model, batches):
     return accumulated(lambda m, x, y, b: cost(m, x, y, "mean"))(
         model, [(x, labels)]
     )
+
+
+def backward_at_the_end(model, batches):
+    model.zero_grad()
+    loss = sum(cost(model, x, labels) for x, labels in batches)
+    (loss / count(batches)).backward()
+    return gradients(model)
 
 
 def with_a_step(model, batches):
@@ -538,11 +624,23 @@ def lengths_of(batches):
             ),
             "padding is learned",
         ),
+        (
+            accumulated(lambda m, x, y, b: F.cross_entropy(m(x), y) / len(b)),
+            "padding is learned",
+        ),
         (at_once, "several batches at once"),
+        (backward_at_the_end, "before the next"),
         (with_a_step, "weights have changed"),
         (lambda m, b: by_backward(m, b)[:2], "a gradient for each"),
         (lambda m, b: [5 * g for g in by_backward(m, b)], "all real labels"),
         (lambda m, b: 3, "return a list"),
+        (
+            lambda m, b: (
+                m(b[0][0]),
+                [torch.zeros_like(w) for w in m.parameters()],
+            )[1],
+            "all real labels",
+        ),
     ],
 )
 def test_a_wrong_accumulation_is_explained(answer, phrase):

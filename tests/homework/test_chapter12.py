@@ -58,6 +58,8 @@ def test_any_distance_will_do(answer):
         (lambda a, b: (a - b).abs().mean() / 2, "over the keys too"),
         (lambda a, b: (a - b).sum(-1).mean() / 2, "cancel"),
         (lambda a, b: (a - b).norm(dim=-1).mean(), "not squares"),
+        (lambda a, b: (a - b).square().sum(-1).mean(), "are squared"),
+        (lambda a, b: (a - b).square().sum(-1).mean() / 2, "are squared"),
         (lambda a, b: (a - b).abs().amax(-1).mean(), "largest difference"),
         (lambda a, b: (a - b).abs().sum(-1) / 2, "one number is wanted"),
         (lambda a, b: F.cosine_similarity(a, b).mean(), "(3, 2)"),
@@ -135,6 +137,27 @@ def untransposed(heads, weight, bias, silent):
     return heads.transpose(0, 1).flatten(1) @ weight + bias
 
 
+def columns_untransposed(heads, weight, bias, silent):
+    d_k, weight = heads.shape[-1], weight.clone()
+    for h in silent:
+        weight[:, h * d_k : (h + 1) * d_k] = 0
+    return torch.cat(list(heads), dim=-1) @ weight + bias
+
+
+def reshaped(heads, weight, bias, silent):
+    heads = heads.clone()
+    heads[silent] = 0
+    return F.linear(heads.reshape(heads.shape[1], -1), weight, bias)
+
+
+def a_bias_of_one_row(heads, weight, bias, silent):
+    output = bias
+    for h, columns in enumerate(weight.chunk(len(heads), dim=1)):
+        if h not in silent:
+            output = output + heads[h] @ columns.T
+    return output
+
+
 def every_bias(heads, weight, bias, silent):
     return by_zeros(heads, weight, bias * (len(heads) - len(silent)), silent)
 
@@ -155,6 +178,9 @@ def every_bias(heads, weight, bias, silent):
         (scaled_up, "scaled up"),
         (interleaved, "interleaved"),
         (untransposed, "not transposed"),
+        (columns_untransposed, "not transposed"),
+        (reshaped, "Swap heads and queries"),
+        (a_bias_of_one_row, "with all heads silent, too"),
         (every_bias, "once for each head"),
         (lambda h, w, b, s: by_zeros(h, w, b, s).T, "should be (T, D)"),
         (lambda h, w, b, s: by_zeros(h, w, b, s) + 1, "Start with the bias"),
@@ -219,7 +245,8 @@ def test_any_margins_will_do(answer):
             "log-probabilities",
         ),
         (lambda p, m, r, w: as_logits(p, m, r, w).abs(), "speaks against"),
-        (lambda p, m, r, w: p @ m.T, "each of the 3 parts"),
+        (lambda p, m, r, w: p @ m.T, "each of the 6 parts"),
+        (lambda p, m, r, w: (p @ m.T)[r] - (p @ m.T)[w], "tokens are columns"),
         (lambda p, m, r, w: as_logits(p, m, r, w) + 1, "one vector"),
     ],
 )
@@ -318,6 +345,11 @@ def alone(score, tokens, hidden):
         (taken_out, "taken out"),
         (all_alike, "hidden twice"),
         (alone, "all the others are hidden"),
+        (
+            lambda s, t, h: [s(t) - x for x in alone(s, t, h)],
+            "of one token alone",
+        ),
+        (lambda s, t, _: one_at_a_time(s, t, 0), "0 was put"),
         (lambda *a: [abs(x) for x in one_at_a_time(*a)], "absolute values"),
         (lambda *a: one_at_a_time(*a)[:-1], "6 numbers are wanted"),
         (lambda *a: [x + 1 for x in one_at_a_time(*a)], "for each place"),
