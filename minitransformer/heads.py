@@ -11,8 +11,13 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from minitransformer.attention import MultiHeadAttention, join_causal
+from minitransformer.attention import (
+    MultiHeadAttention,
+    join_causal,
+    scaled_dot_product_attention,
+)
 from minitransformer.errors import UserError
+from minitransformer.recording import Attend, Wrap, wrapped_attend
 
 Head = tuple[str, int]
 Rewrite = Callable[[Tensor], Tensor]
@@ -94,38 +99,27 @@ def rewritten(
                 for (where, head), rewrite in rewrites.items()
                 if where == name
             }
-            stack.enter_context(_steered(modules[name], own))
+            stack.enter_context(wrapped_attend(modules[name], _steered(own)))
         yield
 
 
-@contextmanager
-def _steered(
-    module: MultiHeadAttention, rewrites: Mapping[int, Rewrite]
-) -> Iterator[None]:
-    """Put other weights into some heads of one attention."""
-    before = module.attend
-    had_one = "attend" in vars(module)
+def _steered(rewrites: Mapping[int, Rewrite]) -> Wrap:
+    """Make what puts other weights into some heads of one attention."""
 
-    def attend(
-        q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
-    ) -> Tensor:
-        output = before(q, k, v, mask, causal).clone()  # (B, H, T, d_k)
-        joined = join_causal(mask, q.shape[-2], causal, q.device)
-        scores = q @ k.mT / q.shape[-1] ** 0.5  # (B, H, T, S)
-        if joined is not None:
-            scores = scores.masked_fill(~joined, float("-inf"))
-        weights = scores.softmax(dim=-1).nan_to_num()  # (B, H, T, S)
-        for head, rewrite in rewrites.items():
-            output[:, head] = rewrite(weights[:, head]) @ v[:, head]
-        return output
+    def wrap(before: Attend) -> Attend:
+        def attend(
+            q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
+        ) -> Tensor:
+            output = before(q, k, v, mask, causal).clone()  # (B, H, T, d_k)
+            joined = join_causal(mask, q.shape[-2], causal, q.device)
+            _, weights = scaled_dot_product_attention(q, k, v, joined)
+            for head, rewrite in rewrites.items():
+                output[:, head] = rewrite(weights[:, head]) @ v[:, head]
+            return output
 
-    vars(module)["attend"] = attend
-    try:
-        yield
-    finally:
-        del vars(module)["attend"]
-        if had_one:
-            vars(module)["attend"] = before
+        return attend
+
+    return wrap
 
 
 def even(weights: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from minitransformer.attention import (
 )
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None, bool], Tensor]
+Wrap = Callable[[Attend], Attend]
 
 
 @contextmanager
@@ -42,32 +43,43 @@ def recorded_attention(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     with ExitStack() as stack:
         for name, module in model.named_modules():
             if isinstance(module, MultiHeadAttention):
-                stack.enter_context(_watched(module, name, maps))
+                watcher = _watcher(name, maps)
+                stack.enter_context(wrapped_attend(module, watcher))
         yield maps
 
 
-@contextmanager
-def _watched(
-    module: MultiHeadAttention, name: str, maps: dict[str, Tensor]
-) -> Iterator[None]:
-    """Put a watcher before ``module.attend``, and take it off again.
+def _watcher(name: str, maps: dict[str, Tensor]) -> Wrap:
+    """Make what keeps a layer's weights in ``maps``."""
 
-    The watcher is an attribute of the module, which hides the method of its
-    class. It calls whatever was there before, so watchers may be nested.
+    def wrap(before: Attend) -> Attend:
+        def watch(
+            q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
+        ) -> Tensor:
+            output = before(q, k, v, mask, causal)
+            with torch.no_grad():
+                seen = join_causal(mask, q.shape[-2], causal, q.device)
+                _, maps[name] = scaled_dot_product_attention(q, k, v, seen)
+            return output
+
+        return watch
+
+    return wrap
+
+
+@contextmanager
+def wrapped_attend(module: MultiHeadAttention, wrap: Wrap) -> Iterator[None]:
+    """Put another function in the place of ``module.attend``, for a while.
+
+    It is an attribute of the module, which hides the method of its class.
+
+    Args:
+        module: The attention.
+        wrap: Given what was there before, which may be another of these,
+            returns what is to be there.
     """
     before: Attend = module.attend
     had_one = "attend" in vars(module)
-
-    def watch(
-        q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
-    ) -> Tensor:
-        output = before(q, k, v, mask, causal)
-        with torch.no_grad():
-            seen = join_causal(mask, q.shape[-2], causal, q.device)
-            _, maps[name] = scaled_dot_product_attention(q, k, v, seen)
-        return output
-
-    vars(module)["attend"] = watch
+    vars(module)["attend"] = wrap(before)
     try:
         yield
     finally:

@@ -15,6 +15,7 @@ from minitransformer.attention import (
     scaled_dot_product_attention,
 )
 from minitransformer.errors import UserError
+from minitransformer.recording import Attend, Wrap, wrapped_attend
 from minitransformer.traces import Step, Trace
 
 Add = Callable[[str, Any], None]
@@ -80,7 +81,8 @@ def trace(model: nn.Module, *inputs: Any, **options: Any) -> Trace:
         for name, module in model.named_modules():
             stack.enter_context(_watched_output(module, name, add))
             if isinstance(module, MultiHeadAttention):
-                stack.enter_context(_watched_inside(module, name, add))
+                watcher = _watcher_inside(name, add)
+                stack.enter_context(wrapped_attend(module, watcher))
         try:
             model(*inputs, **options)
         except Exception as error:
@@ -106,36 +108,28 @@ def _watched_output(module: nn.Module, name: str, add: Add) -> Iterator[None]:
         hook.remove()
 
 
-@contextmanager
-def _watched_inside(
-    module: MultiHeadAttention, name: str, add: Add
-) -> Iterator[None]:
-    """Put a watcher before ``module.attend``, as `recorded_attention` does."""
-    before = module.attend
-    had_one = "attend" in vars(module)
+def _watcher_inside(name: str, add: Add) -> Wrap:
+    """Make what hands over an attention's inner steps."""
     path = f"{name}." if name else ""
 
-    def watch(
-        q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
-    ) -> Tensor:
-        for letter, value in zip("qkv", (q, k, v), strict=True):
-            add(path + letter, value)
-        output = before(q, k, v, mask, causal)
-        with torch.no_grad():
-            joined = join_causal(mask, q.shape[-2], causal, q.device)
-            _, weights = scaled_dot_product_attention(q, k, v, joined)
-            add(path + "scores", q @ k.mT / math.sqrt(q.shape[-1]))
-        add(path + "weights", weights)
-        add(path + "heads", output)
-        return output
+    def wrap(before: Attend) -> Attend:
+        def watch(
+            q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
+        ) -> Tensor:
+            for letter, value in zip("qkv", (q, k, v), strict=True):
+                add(path + letter, value)
+            output = before(q, k, v, mask, causal)
+            with torch.no_grad():
+                joined = join_causal(mask, q.shape[-2], causal, q.device)
+                _, weights = scaled_dot_product_attention(q, k, v, joined)
+                add(path + "scores", q @ k.mT / math.sqrt(q.shape[-1]))
+            add(path + "weights", weights)
+            add(path + "heads", output)
+            return output
 
-    vars(module)["attend"] = watch
-    try:
-        yield
-    finally:
-        del vars(module)["attend"]
-        if had_one:
-            vars(module)["attend"] = before
+        return watch
+
+    return wrap
 
 
 def _tensors(value: Any, part: str = "") -> Iterator[tuple[str, Tensor]]:
