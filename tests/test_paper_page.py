@@ -512,9 +512,12 @@ def test_norm_order():
 
 def test_final_norms():
     pre, post = build(), build(norm_first=False)
+    without = build(final_norm=False)
     for name in ("encoder_norm", "decoder_norm"):
         assert isinstance(getattr(pre, name), LayerNorm)
         assert isinstance(getattr(post, name), nn.Identity)
+        assert isinstance(getattr(without, name), nn.Identity)
+    assert RECIPES["storybook"].sizes["final_norm"] is False
     for norm_first in (True, False):
         theirs = torchs(norm_first=norm_first)
         for stack in (theirs.encoder, theirs.decoder):
