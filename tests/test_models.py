@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import re
 import sys
 from pathlib import Path
 
@@ -78,6 +79,15 @@ def test_the_other_translates_chinese():
     assert (
         translator.translate("机器学习") == SHIPPED["tatoeba-zh-en"]["probe"]
     )
+
+
+def test_the_readme_shows_what_they_say():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r'^\$ minitransformer (.*) "(.*)"\n(.*)$', readme, re.M)
+    assert len(shown) == 2
+    for command, text, printed in shown:
+        name = NAMES[1] if NAMES[1] in command else NAMES[0]
+        assert Translator.load(name).translate(text) == printed
 
 
 def test_saved_whole_they_compute_the_same(tmp_path):

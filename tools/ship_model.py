@@ -20,6 +20,7 @@ from minitransformer import Translator, cli
 from minitransformer.checkpoints import load_tensors
 from minitransformer.counting import count_parameters
 from minitransformer.files import read_json, write_json, write_text
+from minitransformer.story_patterns import PATTERNS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -35,7 +36,7 @@ SCORED = {
 ABOUT = {
     "storybook-en-fr": """\
 It turns English of the storybook into French. The storybook is a language of
-this course: some three hundred words and a dozen constructions, made by a
+this course: a few hundred words in {patterns} patterns of sentences, made by a
 grammar, so that its right translations, word alignments and antecedents are
 all known. Chapter 12 looks inside this model.""",
     "tatoeba-zh-en": """\
@@ -201,7 +202,7 @@ def card(name: str, facts: dict[str, Any]) -> str:
     known = about["options"] | about | sizes | facts
     known |= {
         "name": name,
-        "about": ABOUT[name].format(**facts),
+        "about": ABOUT[name].format(patterns=len(PATTERNS), **facts),
         "layers": layers,
         "megabytes": kept,
         "example": EXAMPLES[name],
