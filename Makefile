@@ -14,7 +14,7 @@ SCRIPTS := import_cost quality recurrent heads positions add_norm \
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test serve notebooks format bench peers clean \
+.PHONY: help book test serve notebooks homework format bench peers clean \
 	lint unit gate pages rehearse build
 
 help: ## list the targets
@@ -42,13 +42,14 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python tools/nb.py check
+	$(BIN)/python tools/homework.py check
 
 unit: $(READY)
 	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/test_pages.py --cov
 
 gate: $(READY)
 	$(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout 600 \
-	    -n 2 --dist loadfile notebooks
+	    -n 2 --dist loadfile notebooks/*.ipynb solutions
 
 rehearse: $(READY)
 	$(BIN)/python tools/rehearse.py
@@ -61,6 +62,9 @@ serve: build ## build the book and show it at http://localhost:8000
 
 notebooks: $(READY) ## run the chapters (or CHAPTERS="02_... 09_...")
 	$(BIN)/python tools/nb.py run $(CHAPTERS)
+
+homework: $(READY) ## run the assignments (or HOMEWORK="hw1 hw2")
+	$(BIN)/python tools/homework.py run $(HOMEWORK)
 
 format: $(READY) ## format Python files and the code of the chapters
 	$(BIN)/ruff check --fix --exclude notebooks .

@@ -21,10 +21,12 @@ from minitransformer.errors import UserError
 if TYPE_CHECKING:
     from minitransformer.corpora import Corpus
     from minitransformer.evaluation import Score
+    from minitransformer.homework.sandbox import Limits
     from minitransformer.recipes import Recipe
     from minitransformer.translator import Translator
 
 DEFAULT_MODEL = "storybook-en-fr"
+MAX_JOBS = 14  # as many users as the sandbox has
 ALIGNED_PAIRS = 200  # enough for an interval of about one per cent
 
 app = typer.Typer(
@@ -849,3 +851,128 @@ def _index(name: str, value: int | None, count: int, default: int) -> int:
             f"--{name} {value} is not there: choose 0 to {count - 1}."
         )
     return value
+
+
+# Homework ---
+
+TimeoutOption = Annotated[
+    float | None,
+    typer.Option(help="Seconds for a file; half for a cell, or for a task."),
+]
+MemoryOption = Annotated[
+    int | None,
+    typer.Option(help="Megabytes that a file may use beside torch."),
+]
+
+
+@app.command()
+def check(
+    assignment: Annotated[
+        str, typer.Argument(help="The assignment, such as hw2.")
+    ],
+    file: Annotated[
+        Path, typer.Argument(help="Your notebook, or a .py file.")
+    ],
+    seed: Annotated[
+        int, typer.Option(help="Draws the inputs; a grader tells you theirs.")
+    ] = 0,
+    timeout: TimeoutOption = None,
+    memory: MemoryOption = None,
+) -> int:
+    """Judge your own file as a grader would.
+
+    The exit code is 0 if everything is right, and 1 if something is not.
+
+    \b
+    Examples:
+      minitransformer check hw2 hw2.ipynb
+      minitransformer check hw2 hw2.ipynb --seed 4711
+    """
+    from minitransformer.homework.judging import judge_file
+    from minitransformer.homework.tasks import require_assignment
+
+    require_assignment(assignment)
+    if not file.is_file():
+        raise UserError(f"{file} is no file: give the notebook to check.")
+    limits = _limits(assignment, timeout, memory)
+    report = judge_file(file, assignment, seed, limits)
+    for where, error in report.errors:
+        print(f"{where} fails: {error}")
+    for task in report.tasks:
+        points = f"{task.points}/{task.out_of}" if task.out_of else "stretch"
+        print(f"{task.name} ({points}) {task.message}")
+    print(f"{report.points} of {report.out_of} points")
+    return 0 if all(task.passed for task in report.tasks) else 1
+
+
+def _limits(
+    assignment: str, timeout: float | None, memory: int | None
+) -> "Limits":
+    from minitransformer.homework.sandbox import limits_for
+
+    if timeout is not None and not 1 <= timeout <= 86_400:
+        raise UserError(f"--timeout {timeout:g} must be 1 to 86400 seconds.")
+    if memory is not None and memory < 1:
+        raise UserError(f"--memory {memory} must be 1 megabyte or more.")
+    return limits_for(assignment, timeout, memory)
+
+
+@app.command()
+def grade(
+    folder: Annotated[
+        Path, typer.Argument(help="Holds a file or folder for each student.")
+    ],
+    out: Annotated[Path, typer.Option(help="The grades, a .csv file.")],
+    feedback: Annotated[
+        Path | None,
+        typer.Option(help="Folder for a page of feedback for each student."),
+    ] = None,
+    assignment: Annotated[
+        str | None,
+        typer.Option(help="Such as hw2; the file names tell, if not given."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draws the inputs.")] = 0,
+    per_student: Annotated[
+        bool,
+        typer.Option("--per-student", help="A seed for each, by name."),
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep what a stopped run judged.")
+    ] = False,
+    jobs: Annotated[
+        int, typer.Option(help="Submissions judged at a time.")
+    ] = 1,
+    timeout: TimeoutOption = None,
+    memory: MemoryOption = None,
+    canvas: Annotated[
+        Path | None, typer.Option(help="The gradebook Canvas exported.")
+    ] = None,
+    moodle: Annotated[
+        Path | None, typer.Option(help="The worksheet Moodle exported.")
+    ] = None,
+) -> None:
+    """Judge a class's submissions, each behind walls of its own.
+
+    What Canvas or Moodle exported is filled in beside the grades, in
+    OUT-canvas.csv or OUT-moodle.csv.
+
+    \b
+    Examples:
+      minitransformer grade submissions/ --out grades.csv --feedback pages
+      minitransformer grade hw2/ --out hw2.csv --per-student --resume
+      minitransformer grade hw2/ --out hw2.csv --canvas gradebook.csv
+    """
+    from minitransformer.homework.class_grading import grade_class
+    from minitransformer.homework.grading import Plan, guess_assignment
+    from minitransformer.homework.tasks import require_assignment
+
+    if not 1 <= jobs <= MAX_JOBS:
+        raise UserError(f"--jobs {jobs} must be 1 to {MAX_JOBS}.")
+    chosen = assignment or guess_assignment(folder)
+    require_assignment(chosen)
+    limits = _limits(chosen, timeout, memory)
+    plan = Plan(chosen, seed, per_student, limits, jobs)
+    for line in grade_class(
+        folder, plan, out, feedback, resume, canvas, moodle
+    ):
+        print(line)

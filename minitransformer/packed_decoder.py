@@ -119,15 +119,16 @@ class Linear(NamedTuple):
 
 def pack(*parts: nn.Linear, scale: float = 1.0) -> Linear:
     """Put linear layers side by side, the first of them times ``scale``."""
-    first, *others = parts
-    weight: Tensor = first.weight
-    bias: Tensor = first.bias
+    weights: list[Tensor] = [part.weight for part in parts]
+    biases: list[Tensor] = [
+        weight.new_zeros(len(weight)) if part.bias is None else part.bias
+        for part, weight in zip(parts, weights, strict=True)
+    ]
     if scale != 1:
-        weight, bias = weight * scale, bias * scale
-    if others:
-        weight = torch.cat([weight, *(part.weight for part in others)])
-        bias = torch.cat([bias, *(part.bias for part in others)])
-    return Linear(weight.T, bias)
+        weights[0], biases[0] = weights[0] * scale, biases[0] * scale
+    if len(parts) == 1:  # the model's own, not copied
+        return Linear(weights[0].T, biases[0])
+    return Linear(torch.cat(weights).T, torch.cat(biases))
 
 
 class PackedLayer:

@@ -9,12 +9,16 @@ import yaml
 
 import minitransformer
 from minitransformer.homework import check
-from tools import nb
+from tools import homework, nb
 
 CHAPTERS = {chapter.stem: chapter for chapter in nb.chapters()}
+PATHS = {stem: nb.notebook_of(chapter) for stem, chapter in CHAPTERS.items()}
+PATHS |= {
+    f"homework/{master.stem}": homework.places(master)[0]
+    for master in homework.masters()
+}
 NOTEBOOKS = {
-    stem: nbformat.read(nb.notebook_of(chapter), as_version=4)
-    for stem, chapter in CHAPTERS.items()
+    stem: nbformat.read(path, as_version=4) for stem, path in PATHS.items()
 }
 CODE = [
     pytest.param(stem, cell, id=f"{stem}-{cell.id}")
@@ -69,8 +73,8 @@ def test_no_notebook_is_without_a_chapter():
     )
 
 
-@pytest.mark.parametrize("stem", CHAPTERS)
-def test_every_chapter_is_in_the_table_of_contents(stem):
+@pytest.mark.parametrize("stem", NOTEBOOKS)
+def test_every_notebook_is_in_the_table_of_contents(stem):
     toc = (nb.ROOT / "_toc.yml").read_text("utf-8")
     assert f"- file: notebooks/{stem}\n" in toc
 
@@ -81,7 +85,7 @@ def test_the_number_stands_in_the_title(stem):
     assert title.startswith(f"# {int(stem[:2])} ")
 
 
-@pytest.mark.parametrize("stem", CHAPTERS)
+@pytest.mark.parametrize("stem", NOTEBOOKS)
 def test_a_notebook_opens_in_colab_and_sets_itself_up(stem):
     cells = NOTEBOOKS[stem].cells
     first = next(cell for cell in cells if cell.cell_type == "code")
@@ -91,12 +95,12 @@ def test_a_notebook_opens_in_colab_and_sets_itself_up(stem):
     assert first.outputs == []
 
 
-@pytest.mark.parametrize("stem", CHAPTERS)
+@pytest.mark.parametrize("stem", NOTEBOOKS)
 def test_no_output_is_of_one_machine_only(stem):
     assert nb.objections(NOTEBOOKS[stem]) == []
 
 
-@pytest.mark.parametrize("stem", CHAPTERS)
+@pytest.mark.parametrize("stem", NOTEBOOKS)
 @pytest.mark.parametrize("what", MYST)
 def test_the_text_is_plain_markdown(stem, what):
     for cell in NOTEBOOKS[stem].cells:

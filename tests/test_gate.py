@@ -10,9 +10,11 @@ import nbformat
 import pytest
 from PIL import Image
 
-from tools import gate, nb
+from tools import gate, homework, nb
 
+# Those that nbval runs.
 NOTEBOOKS = sorted(nb.NOTEBOOKS.glob("*.ipynb"))
+NOTEBOOKS += sorted(homework.SOLVED.glob("*.ipynb"))
 CELLS = {
     f"{path.stem}-{cell.id}": cell
     for path in NOTEBOOKS

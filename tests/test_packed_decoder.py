@@ -44,6 +44,19 @@ def test_packing_by_hand():
     assert packed(x).tolist() == [[14.0, 64.0]]
 
 
+def test_layers_without_a_bias_are_packed(exact_model):
+    model = exact_model()
+    for layer in model.decoder:
+        for linear in layer.modules():
+            if isinstance(linear, torch.nn.Linear):
+                linear.bias = None
+    state, same = (model.start(SOURCE) for _ in range(2))
+    step = fast_step(model, state)
+    assert step != model.step
+    tokens = torch.tensor([3, 9, 17])
+    assert_close(step(tokens, state), model.step(tokens, same))
+
+
 @NORMS
 @pytest.mark.parametrize("positions", ["sinusoidal", "learned"])
 @pytest.mark.parametrize("rows", [[1], [0, 1, 2]], ids=["alone", "padded"])

@@ -51,10 +51,14 @@ CODE_CELL = re.compile(
 IGNORED = {"nbval-ignore-output", "nbval-skip"}
 # What a reader needs. The rehearsal refuses a notebook that takes more.
 CPU_SECONDS, MEMORY_GB = 60, 2
-CPU_SECONDS_OF = {"10_training": 150}  # it trains a translator
+CPU_SECONDS_OF = {"10_training": 150, "hw5": 150}  # they train translators
 WORDS_A_MINUTE, LINES_A_MINUTE = 180, 12  # of text that explains; of code
 FOLDED = {"hide-cell", "hide-input"}
 EXERCISE = re.compile(r"^> \*\*Exercise (\d+\.\d+)\. .+?\*\* (★+) (\d+) min")
+TASK = re.compile(
+    r"^> \*\*Task (hw\d\.\w+)\. .+?\*\* (\d+) points?, (\d+) min",
+    re.MULTILINE,
+)
 
 SETUP = """\
 # Set-up. Where minitransformer is installed, this does nothing; elsewhere, as
@@ -114,18 +118,23 @@ def colab_link(stem: str) -> str:
     )
 
 
-def prepared(chapter: Path) -> Any:
+def prepared(chapter: Path, name: str = "") -> Any:
     """Return a chapter as a notebook not yet run, with what is added to it.
 
     A link to Colab and what the chapter takes stand under the title; the
     set-up cell stands before the first code cell; solutions (tag
     ``hide-cell``) are folded in Colab too, and captions are shown there.
+
+    Args:
+        chapter: Its source.
+        name: Of the notebook under ``notebooks/``, if it is not the source's.
     """
     notebook = jupytext.read(chapter)
     title, _, rest = notebook.cells[0].source.partition("\n")
     if notebook.cells[0].cell_type != "markdown" or title[:2] != "# ":
         raise SystemExit(f"{chapter.name}: the first line must be its title")
-    link = f"[Open this chapter in Colab]({colab_link(chapter.stem)})"
+    what = "homework" if name else "chapter"
+    link = f"[Open this {what} in Colab]({colab_link(name or chapter.stem)})"
     takes = effort(notebook, chapter.stem)
     top = f"{title}\n\n{link}\n\n{takes}\n{rest}".rstrip()
     notebook.cells[0].source = top
@@ -191,10 +200,14 @@ def effort(notebook: Any, stem: str = "") -> str:
             lines += len(cell.source.split("\n"))
     reading = words / WORDS_A_MINUTE + lines / LINES_A_MINUTE
     practice = sum(minutes for _, _, minutes in exercises(notebook))
+    work = f"Exercises: {practice} minutes"
+    if found := tasks(notebook):
+        points = sum(worth for _, worth, _ in found)
+        work = f"Tasks: {sum(x[2] for x in found)} minutes, {points} points"
     return (
-        f"*To read: about {5 * math.ceil(reading / 5)} minutes. Exercises:"
-        f" {practice} minutes. To run: less than {cpu_seconds(stem)} seconds"
-        f" of one processor core, and less than {MEMORY_GB} GB of memory.*"
+        f"*To read: about {5 * math.ceil(reading / 5)} minutes. {work}."
+        f" To run: less than {cpu_seconds(stem)} seconds of one processor"
+        f" core, and less than {MEMORY_GB} GB of memory.*"
     )
 
 
@@ -206,6 +219,16 @@ def exercises(notebook: Any) -> list[tuple[str, int, int]]:
         if cell.cell_type == "markdown"
         for line in cell.source.split("\n")
         if (match := EXERCISE.match(line))
+    ]
+
+
+def tasks(notebook: Any) -> list[tuple[str, int, int]]:
+    """List the tasks of an assignment: name, points and minutes."""
+    return [
+        (name, int(points), int(minutes))
+        for cell in notebook.cells
+        if cell.cell_type == "markdown"
+        for name, points, minutes in TASK.findall(cell.source)
     ]
 
 
@@ -356,7 +379,7 @@ def check() -> int:
 def format_code() -> int:
     """Format the code cells of the chapters, and nothing else in them."""
     ruff = [sys.executable, "-m", "ruff", "format", "--stdin-filename", "x.py"]
-    for chapter in chapters():
+    for chapter in [*chapters(), *sorted(BOOK.glob("homework/hw*.md"))]:
         text = chapter.read_text("utf-8")
         new = CODE_CELL.sub(
             lambda cell: (

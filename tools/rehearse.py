@@ -26,7 +26,7 @@ from nbclient.exceptions import CellExecutionError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools import nb
+from tools import homework, nb
 
 BASE = nb.ROOT / ".venv-colab"
 PACKAGES = nb.ROOT / "tools" / "colab-packages.txt"
@@ -172,6 +172,7 @@ def main() -> int:
     """Rehearse the notebooks named, or all of them."""
     wanted = {Path(name).stem for name in sys.argv[1:]}
     paths = [nb.notebook_of(chapter) for chapter in nb.chapters()]
+    paths += [homework.places(master)[1] for master in homework.masters()]
     base = colab()
     before = output_of(python_of(base), "-m", "pip", "freeze")
     with tempfile.TemporaryDirectory() as name:

@@ -22,6 +22,7 @@ BOXES = {
     "after": "box-after",
     "common": "box-mistake",
     "exercise": "box-exercise",
+    "task": "box-exercise",
 }
 
 

@@ -7,10 +7,13 @@ nothing but the object it is given, so any honest way to the answer counts.
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import isroutine
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,12 @@ import torch
 from torch import Tensor
 
 from minitransformer.errors import UserError
+from minitransformer.homework.honesty import (
+    Borrowed,
+    is_watched,
+    lent,
+    on_their_own,
+)
 
 QUESTIONS = 5  # of a quiz
 
@@ -81,12 +90,14 @@ def quiz(
 
 
 def check(name: str, answer: Any, seed: int = 0) -> Verdict:
-    """Check an answer to an exercise or a quiz of the book.
+    """Check an answer to an exercise or a quiz of the book, or to homework.
 
     Args:
-        name: The exercise, such as ``"3.1"``, or a quiz, ``"3.quiz"``.
+        name: The exercise, such as ``"3.1"``, a quiz, ``"3.quiz"``, a task of
+            an assignment, ``"hw1.attention"``, or ``"ready"``, the questions
+            before chapter 1.
         answer: What the exercise asks for: a function, a class, numbers. For
-            a quiz, five letters.
+            a quiz, five letters; for ``"ready"``, ten.
         seed: Draws the inputs that the answer is tried on. Your own random
             numbers are left alone.
 
@@ -102,6 +113,10 @@ def check(name: str, answer: Any, seed: int = 0) -> Verdict:
     2.1 waits for your answer: replace the dots (...).
     """
     name = str(name)  # 3.1 will do for "3.1"
+    if name.startswith("hw"):
+        from minitransformer.homework.tasks import find_task
+
+        return find_task(name).verdict(answer, seed)
     _load_chapter(name)
     if name not in _CHECKS and name not in _KEYS:
         known = ", ".join(sorted({*_CHECKS, *_KEYS}, key=_in_order))
@@ -128,13 +143,15 @@ def _load_chapter(name: str) -> None:
     """Import the checks of the chapter that ``name`` begins with, if any."""
     number = re.match(r"\d{1,2}(?=\.)", name)
     module = f"{__package__}.chapter{int(number[0]) if number else 0:02}"
+    if name == "ready":
+        module = f"{__package__}.ready"
     if find_spec(module) is not None:
         import_module(module)
 
 
 def _in_order(name: str) -> tuple[int, str]:
     chapter, _, rest = name.partition(".")
-    return int(chapter), rest
+    return int(chapter) if chapter.isdigit() else 0, rest
 
 
 def _judge_quiz(name: str, answers: Any) -> Verdict:
@@ -165,36 +182,91 @@ def refuse_stub(answer: Any) -> None:
         raise Unanswered
 
 
+class Elsewhere(ABC):
+    """Stands for an object of a learner's that lives in another process."""
+
+    @abstractmethod
+    def run(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        """Have `call_here` call it where it lives, and return the result."""
+
+
 def call(function: Any, *inputs: Any, **options: Any) -> Any:
     """Run a learner's function on copies of ``inputs``.
+
+    In homework, its random numbers begin where ours are, and ours then go on
+    elsewhere: whatever it draws, and whatever seed it sets, our inputs are
+    the same.
 
     Raises:
         Unanswered: If it returns dots or nothing.
         Wrong: If it is no function, fails, or changes its inputs in place.
     """
+    with _numbers_apart():
+        if isinstance(function, Elsewhere):
+            return function.run(inputs, options)
+        return call_here(function, *inputs, **options)
+
+
+@contextmanager
+def _numbers_apart() -> Iterator[None]:
+    if not is_watched():
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        yield
+    torch.manual_seed(int(torch.randint(2**62, ())))
+
+
+def call_here(function: Any, *inputs: Any, **options: Any) -> Any:
+    """Do what `call` does, in the process in which the function lives."""
     if not callable(function):
         raise Wrong(
             f"a function is wanted, and this is {type(function).__name__}:"
             " pass its name, without brackets behind it."
         )
-    lent = copy.deepcopy(inputs)
+    passed = [copy.deepcopy(value) for value in inputs]
+    handed = [lent(x) if isroutine(x) else x for x in passed]
     try:
-        result = function(*lent, **options)
+        with on_their_own():
+            result = plain(function(*handed, **options))
     except NotImplementedError:
         raise Unanswered from None
-    except Exception as error:
-        text = str(error).strip().split("\n")[0]
+    except Borrowed as borrowed:
         raise Wrong(
-            f"your code raises {type(error).__name__}: {text}"
-        ) from error
+            f"minitransformer.{borrowed.module} does the work here: write it"
+            " yourself."
+        ) from None
+    except (Exception, SystemExit) as error:
+        raise Wrong(f"your code raises {in_short(error)}") from error
     refuse_stub(result)
-    for before, after in zip(inputs, lent, strict=True):
+    for before, after in zip(inputs, passed, strict=True):
         if isinstance(before, Tensor) and not _same(before, after):
             raise Wrong(
                 "your code changes its input in place; make a new tensor, so"
                 " that the caller's numbers stay."
             )
     return result
+
+
+def in_short(error: BaseException) -> str:
+    """Return an exception's type and the first line of its message."""
+    text = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {text}"
+
+
+def plain(value: Any) -> Any:
+    """Return a result whose tensors are tensors, and nothing cleverer.
+
+    A subclass could answer every comparison as it likes.
+    """
+    if isinstance(value, Tensor) and type(value) is not Tensor:
+        with torch._C.DisableTorchFunctionSubclass():
+            return Tensor.as_subclass(value, Tensor)
+    if type(value) in (list, tuple):
+        return type(value)(plain(part) for part in value)
+    if type(value) is dict:
+        return {key: plain(part) for key, part in value.items()}
+    return value
 
 
 def _same(before: Tensor, after: Tensor) -> bool:
