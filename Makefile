@@ -65,6 +65,7 @@ notebooks: $(READY) ## run the chapters (or CHAPTERS="02_... 09_...")
 
 homework: $(READY) ## run the assignments (or HOMEWORK="hw1 hw2")
 	$(BIN)/python tools/homework.py run $(HOMEWORK)
+	$(BIN)/python tools/gallery_page.py
 
 format: $(READY) ## format Python files and the code of the chapters
 	$(BIN)/ruff check --fix --exclude notebooks .

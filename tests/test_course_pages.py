@@ -16,6 +16,8 @@ import typer
 
 from minitransformer.cli import app
 from minitransformer.homework import tasks
+from minitransformer.homework.sandbox import LAYERS, MAX_PRINTED, limits_for
+from minitransformer.homework.submissions import MAX_FILE
 from minitransformer.homework.tasks import ASSIGNMENTS
 from tools import homework, nb
 from tools.gallery_page import slug
@@ -29,6 +31,7 @@ NAMES = [
 ]
 PAGES = {name: (nb.BOOK / name).read_text("utf-8") for name in NAMES}
 TEXT = PAGES["instructors.md"]
+SANDBOX = "## What the sandbox does and does not protect from"
 MASTERS = {path.stem: path for path in homework.masters()}
 BLOCK = re.compile(
     r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.M | re.S
@@ -244,18 +247,23 @@ def test_the_rubric_adds_up():
 
 
 def test_the_options_say_their_defaults():
-    command = typer.main.get_command(app).commands["grade"]
-    defaults = {
-        option: parameter.default
-        for parameter in command.params
-        for option in parameter.opts
+    said = {
+        option: tuple(map(int, re.findall(r"\d+(?= unless| for hw5)", text)))
+        for option, text in re.findall(
+            r"^\| `(--\w+) \d+` \| (.*) \|$", TEXT, re.MULTILINE
+        )
     }
-    said = dict(
-        re.findall(r"^\| `(--\w+) \d+` \| .*, (\d+) unless said", TEXT, re.M)
-    )
-    assert said
-    for option, value in said.items():
-        assert int(value) == defaults[option]
+    usual, slow = limits_for("hw1"), limits_for("hw5")
+    assert said["--timeout"] == (usual.seconds, slow.seconds)
+    assert said["--memory"] == (usual.memory,)
+    assert {limits_for(name).seconds for name in ASSIGNMENTS[:4]} == {300}
+
+
+def test_the_walls_are_those_of_the_sandbox():
+    found = rows("instructors.md", SANDBOX)
+    assert {wall for wall, _ in found} == set(LAYERS)
+    assert f"after {MAX_PRINTED >> 20} MB of printing" in TEXT
+    assert f"files above {MAX_FILE >> 20} MB" in TEXT
 
 
 def test_an_oral_question_for_each_assignment():

@@ -122,13 +122,14 @@ def test_every_alteration_finds_something_to_alter(alter):
         assert gate.differences(copy, SAMPLE) != []
 
 
-@pytest.mark.parametrize(
-    "alter", [gate.number_changed, gate.integer_changed, gate.figure_changed]
-)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_notebook_has_numbers_and_figures_to_alter(path, alter):
+def test_every_notebook_has_numbers_and_figures_to_alter(path):
     cells = nbformat.read(path, as_version=4).cells
-    assert any(list(alter(cell.get("outputs", []))) for cell in cells)
+    kinds = [gate.figure_changed]
+    if path.parent == nb.NOTEBOOKS:  # homework shows verdicts and figures
+        kinds += [gate.number_changed, gate.integer_changed]
+    for alter in kinds:
+        assert any(list(alter(cell.get("outputs", []))) for cell in cells)
 
 
 def test_a_gate_without_teeth_is_noticed(monkeypatch):

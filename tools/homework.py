@@ -8,7 +8,8 @@ learner has to write stands between two marks. Three copies are made of it:
 
 - ``notebooks/homework/hw1.ipynb``, the learner's: dots in place of what stands
   between the marks, and no outputs but the figures;
-- ``solutions/homework/hw1.ipynb``, the teacher's: solved, and run from top to bottom;
+- ``solutions/homework/hw1.ipynb``, the teacher's: solved, and run from top to
+  bottom;
 - ``minitransformer/homework/solutions/hw1.py``: the cells tagged ``answer``
   alone, which grading tries itself on before it judges anyone.
 """

@@ -36,7 +36,8 @@ def precisions(
     Args:
         ours: Translations.
         theirs: References.
-        clip: "counts" to clip; "none"; or each n-gram "once".
+        clip: "counts" to clip; "none"; or each n-gram "once", if "right"
+            only where it is right.
         orders: The longest n.
     """
     shares = []
@@ -46,7 +47,9 @@ def precisions(
             mine, given = n_grams(a, n), n_grams(b, n)
             if clip == "once":
                 mine = Counter(mine.keys())
-            if clip == "none":
+            if clip == "right":
+                right += len(mine.keys() & given.keys())
+            elif clip == "none":
                 right += sum(c for gram, c in mine.items() if gram in given)
             else:
                 right += (mine & given).total()
@@ -207,6 +210,8 @@ def check_clipping(answer: Any) -> None:
             ours, theirs = [spoilt(twice, [7])], [twice]
         found = of(answer, ours, theirs)
         right = score(ours, theirs)
+        once = "each n-gram counts once, however often both say it: count,"
+        once += " don't make a set."
         if not is_near(found, right, TIGHT):
             explain(
                 found,
@@ -214,8 +219,8 @@ def check_clipping(answer: Any) -> None:
                     (score(ours, theirs, "none"), "the counts are not clipped:"
                      " an n-gram is right at most as often as the reference"
                      " has it."),
-                    (score(ours, theirs, "once"), "each n-gram counts once,"
-                     " however often both say it: count, don't make a set."),
+                    (score(ours, theirs, "once"), once),
+                    (score(ours, theirs, "right"), once),
                 ],
                 f"{' '.join(ours[0])!r} against {' '.join(theirs[0])!r} has"
                 f" {right:.2f}, and this gives {found:.2f}.",

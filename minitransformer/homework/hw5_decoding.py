@@ -196,6 +196,8 @@ def check_exhaustive(answer: Any) -> None:
 
     early = "sentences that ended in an earlier step are thrown away: keep"
     early += " them all until the end."
+    hasty = "it stops too early: a beginning has lost only when its sum,"
+    hasty += " divided for the limit's length, is not above the best score."
     plain = "the best is chosen by its plain log-probability: compare after"
     plain += " dividing."
     cut = "what is cut off at the limit must not beat what has ended."
@@ -207,16 +209,12 @@ def check_exhaustive(answer: Any) -> None:
         (partial(search, keep="last", stop="never"), early),
         (partial(search, stop="first"), "it stops when the first sentence"
          " ends. A longer one may still have a better score."),
-        (partial(search, stop="top"), "it stops when the likeliest of a"
-         " step's extensions ends. A longer one may still have a better"
-         " score."),
+        (partial(search, stop="top"), hasty),
+        (partial(search, stop="now"), hasty),
         (partial(search, choose="total"), plain),
         (partial(search, choose="total", stop="never"), plain),
         (partial(search, choose="cut"), cut),
         (partial(search, choose="cut", stop="never"), cut),
-        (partial(search, stop="now"), "it stops too early: a beginning's sum"
-         " is to be divided for the greatest length it may reach, since a"
-         " longer one is divided by more."),
     ]  # fmt: skip
     judge_searches(
         lambda case: case.asked(answer, follower(case.language)),

@@ -237,17 +237,20 @@ def become(plan: dict[str, Any], inside: bool) -> None:
     """Become a user who owns nothing but the working folder."""
     user = plan["user"]
 
-    def readable(path: str) -> bool:
-        return os.access(path, os.R_OK, effective_ids=True)
+    def may(path: str, how: int) -> bool:
+        return os.access(path, how, effective_ids=True)
 
     needed = [*plan["readable"], *plan["path"]]
     needed = [path for path in needed if os.path.exists(path)]
+    around = os.path.dirname(plan["box"])
     os.setegid(user)
     os.seteuid(user)
     try:
         for path in needed:
-            if not readable(path):
+            if not may(path, os.R_OK):
                 raise Missing(f"other users can't read {path}")
+        if not may(around, os.X_OK):
+            raise Missing(f"other users can't enter {around}")
     finally:
         os.seteuid(0)
         os.setegid(0)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -106,6 +107,7 @@ def grades(path):
 # With real processes ---
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # walls may be missing
 def test_everyone_gets_a_row_whatever_they_handed_in(tmp_path, limited):
     folder, out = tmp_path / "in", tmp_path / "out" / "grades.csv"
     ada = folder / "Ada Lovelace_101_assignsubmission_file_"
@@ -207,8 +209,16 @@ list(grade_class(Path({folder!r}), plan, Path({out!r})))
 """
 
 
+@pytest.fixture
+def boxes():
+    """Give a folder for sandboxes that other users can enter."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are listed")
-def test_a_run_that_was_killed_goes_on(folder, tmp_path, fake, limited):
+def test_a_run_that_was_killed_goes_on(folder, tmp_path, fake, limited, boxes):
     out = tmp_path / "grades.csv"
     (folder / "ada.py").write_text(small.SOLUTION)
     mark = f"mark{os.getpid()}"
@@ -220,7 +230,10 @@ def test_a_run_that_was_killed_goes_on(folder, tmp_path, fake, limited):
         folder=str(folder),
         out=str(out),
     )
-    process = subprocess.Popen([sys.executable, "-c", program])
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=os.environ | {"TMPDIR": str(boxes)},
+    )
     kept = tmp_path / "grades.csv.results"
     deadline = time.monotonic() + 90
     while not (kept.exists() and kept.read_text().strip()):

@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from minitransformer.homework import tasks
 from minitransformer.homework.grading import SOLUTIONS
@@ -46,13 +45,9 @@ def test_the_classic_mistakes_get_the_same_words(name):
             session.run([gallery.source_of(mutant)], False)
             assert session.errors == []
             session.begin_task()
-            torch.manual_seed(1)
-            over = task.verdict(session.find(task.wanted), seed=1)
-            torch.manual_seed(1)
-            direct = task.verdict(gallery.answer_of(mutant), seed=1)
+            verdict = task.verdict(session.find(task.wanted), seed=1)
             if mutant["fails"] == UNSEEN:
                 assert task.points == 0
-                assert not direct
                 continue
-            assert over == direct, mutant["title"]
-            assert not over
+            assert not verdict, mutant["title"]
+            assert mutant["says"] in verdict.message, mutant["title"]
