@@ -46,13 +46,12 @@ _SMALL = {
     "num_decoder_layers": 4,
     "d_ff": 256,
     "dropout": 0.25,
-    "final_norm": False,
 }
 _MULTI30K = Recipe(
-    sizes={**_SMALL, "dropout": 0.15},
+    sizes={**_SMALL, "num_heads": 8},
     vocab_size=8_000,
     options=TrainingOptions(
-        updates=4_700,
+        updates=5_800,
         batch_tokens=1_536,
         learning_rate=4e-3,
         schedule="linear",
@@ -66,6 +65,7 @@ RECIPES = {
             "num_decoder_layers": 3,
             "dropout": 0.1,
             "max_len": 128,
+            "final_norm": False,
         },
         vocab_size=2_000,
         options=TrainingOptions(
@@ -77,10 +77,10 @@ RECIPES = {
     ),
     "tatoeba-zh-en": Recipe(
         sizes={**_SMALL, "d_ff": 512, "dropout": 0.2},
-        vocab_size=3_200,  # hardly more than single characters
-        target_vocab_size=4_000,
+        vocab_size=8_000,
+        target_vocab_size=8_000,
         options=TrainingOptions(
-            updates=6_400,
+            updates=7_600,
             batch_tokens=1_536,
             learning_rate=2.5e-3,
             schedule="linear",

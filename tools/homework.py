@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tools import nb
 
+ROOT = nb.ROOT
 LEARNERS = nb.NOTEBOOKS / "homework"
 SOLVED = nb.ROOT / "solutions" / "homework"  # as deep as the others
 ANSWERS = nb.ROOT / "minitransformer" / "homework" / "solutions"
@@ -102,7 +103,7 @@ def write(path: Path, text: str) -> None:
     """Write a copy and say so."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, "utf-8", newline="\n")
-    print(f"made {path.relative_to(nb.ROOT)} ({len(text) / 1000:.0f} kB)")
+    print(f"made {path.relative_to(ROOT)} ({len(text) / 1000:.0f} kB)")
 
 
 def run(names: list[str]) -> int:
@@ -138,15 +139,15 @@ def differences(master: Path) -> list[str]:
     learner, teacher, code = places(master)
     missing = [path for path in (learner, teacher, code) if not path.exists()]
     if missing:
-        return [f"{path.relative_to(nb.ROOT)} is missing" for path in missing]
+        return [f"{path.relative_to(ROOT)} is missing" for path in missing]
     found = []
     run = nbformat.read(teacher, as_version=4)
     if nb.summary(run) != nb.summary(solved(master)):
-        found.append(f"{teacher.relative_to(nb.ROOT)} is behind its master")
+        found.append(f"{teacher.relative_to(ROOT)} is behind its master")
     elif nbformat.read(learner, as_version=4) != learners(master, run):
-        found.append(f"{learner.relative_to(nb.ROOT)} is behind its master")
+        found.append(f"{learner.relative_to(ROOT)} is behind its master")
     if code.read_text("utf-8") != answers(master):
-        found.append(f"{code.relative_to(nb.ROOT)} is behind its master")
+        found.append(f"{code.relative_to(ROOT)} is behind its master")
     return found
 
 

@@ -134,7 +134,7 @@ def test_a_copy_behind_its_master_is_told(kind, tmp_path, monkeypatch):
         copy.write_bytes(file.read_bytes())
         copies.append(copy)
         monkeypatch.setattr(homework, place, tmp_path / place)
-    monkeypatch.setattr(nb, "ROOT", tmp_path)
+    monkeypatch.setattr(homework, "ROOT", tmp_path)
     master = MASTERS["hw1"]
     assert homework.differences(master) == []
     text = copies[kind].read_text("utf-8")

@@ -62,6 +62,7 @@ def beam(
     Returns:
         Ids without `bos` and `eos`, and their score.
     """
+
     def score(total: float, length: int) -> float:
         return float(total / ((5 + length) / 6) ** length_penalty)
 
@@ -121,9 +122,7 @@ def sample(
     return kept
 
 
-def bleu(
-    hypotheses: list[list[str]], references: list[list[str]]
-) -> float:
+def bleu(hypotheses: list[list[str]], references: list[list[str]]) -> float:
     """Score translations, one reference each.
 
     Args:
@@ -273,6 +272,7 @@ def cached(
     Returns:
         Ids without `bos` and `eos`, and their score.
     """
+
     def divided(total: float, length: int) -> float:
         return float(total * (6 / (5 + length)) ** length_penalty)
 
