@@ -888,10 +888,12 @@ def check(
       minitransformer check hw2 hw2.ipynb
       minitransformer check hw2 hw2.ipynb --seed 4711
     """
+    from minitransformer.homework.checking import require_seed
     from minitransformer.homework.judging import judge_file
     from minitransformer.homework.tasks import require_assignment
 
     require_assignment(assignment)
+    require_seed(seed)
     if not file.is_file():
         raise UserError(f"{file} is no file: give the notebook to check.")
     limits = _limits(assignment, timeout, memory)
@@ -962,12 +964,14 @@ def grade(
       minitransformer grade hw2/ --out hw2.csv --per-student --resume
       minitransformer grade hw2/ --out hw2.csv --canvas gradebook.csv
     """
+    from minitransformer.homework.checking import require_seed
     from minitransformer.homework.class_grading import grade_class
     from minitransformer.homework.grading import Plan, guess_assignment
     from minitransformer.homework.tasks import require_assignment
 
     if not 1 <= jobs <= MAX_JOBS:
         raise UserError(f"--jobs {jobs} must be 1 to {MAX_JOBS}.")
+    require_seed(seed)
     chosen = assignment or guess_assignment(folder)
     require_assignment(chosen)
     limits = _limits(chosen, timeout, memory)

@@ -20,11 +20,15 @@ from types import CodeType
 
 # Cell magics whose cell is Python all the same.
 PYTHON_MAGICS = ("%%time", "%%capture", "%%prun")
-SPECIAL = re.compile(r"^(\s*)(?:[%!].*|\?{1,2}\S.*|[\w.]+\?{1,2}\s*)$")
+SPECIAL = re.compile(
+    r"^(\s*)(?:(?:[\w, ]+= *)?[%!].*|\?{1,2}\S.*|[\w.]+\?{1,2}\s*)$"
+)
 BLOCK = re.compile(
     r"^(?=(?:(?:async )?def |class |import |from |@|\w+ *=))", re.MULTILINE
 )
 PERCENT = re.compile(r"^# ?%%.*$", re.MULTILINE)
+# What `ast.parse` raises: also for half an emoji, or 200,000 minus signs.
+UNREADABLE = (SyntaxError, ValueError, MemoryError, RecursionError)
 FUTURES = {
     name: getattr(__future__, name).compiler_flag
     for name in __future__.all_feature_names
@@ -58,7 +62,7 @@ def without_magics(source: str) -> str:
         source = "\n" + rest
     try:
         ast.parse(source)
-    except SyntaxError:
+    except UNREADABLE:
         lines = [SPECIAL.sub(r"\1pass", line) for line in source.split("\n")]
         return "\n".join(lines)
     return source
@@ -74,7 +78,7 @@ def pieces_of_script(text: str) -> Iterator[tuple[str, str]]:
     if not starts:
         try:
             tree = ast.parse(text)
-        except SyntaxError:  # the blocks before and behind it still count
+        except UNREADABLE:  # the blocks before and behind it still count
             starts = [match.start() for match in BLOCK.finditer(text)]
             starts = _decorated(text, starts)
         else:

@@ -8,12 +8,19 @@ nothing but the object it is given, so any honest way to the answer counts.
 import copy
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import isroutine
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -28,6 +35,8 @@ from minitransformer.homework.honesty import (
     on_their_own,
 )
 
+MAX_SEED = 2**31
+MAX_PARTS = 1_000_000  # of what comes back piece by piece
 QUESTIONS = 5  # of a quiz
 
 
@@ -106,13 +115,14 @@ def check(name: str, answer: Any, seed: int = 0) -> Verdict:
         sentence.
 
     Raises:
-        UserError: If there is no such exercise.
+        UserError: If there is no such exercise, or no such seed.
 
     >>> from minitransformer.homework import check
     >>> check("2.1", ...)
     2.1 waits for your answer: replace the dots (...).
     """
     name = str(name)  # 3.1 will do for "3.1"
+    require_seed(seed)
     if name.startswith("hw"):
         from minitransformer.homework.tasks import find_task
 
@@ -137,6 +147,12 @@ def check(name: str, answer: Any, seed: int = 0) -> Verdict:
         except Wrong as wrong:
             return Verdict(name, False, f"Not yet: {wrong}")
     return Verdict(name, True, "Correct.")
+
+
+def require_seed(seed: int) -> None:
+    """Raise a ``UserError`` unless torch and numpy both take a seed."""
+    if not 0 <= seed < MAX_SEED:
+        raise UserError(f"seed={seed} must be 0 or more, and below 2^31.")
 
 
 def _load_chapter(name: str) -> None:
@@ -240,7 +256,7 @@ def call_here(function: Any, *inputs: Any, **options: Any) -> Any:
         raise Wrong(f"your code raises {in_short(error)}") from error
     refuse_stub(result)
     for before, after in zip(inputs, passed, strict=True):
-        if isinstance(before, Tensor) and not _same(before, after):
+        if _differ(before, after):
             raise Wrong(
                 "your code changes its input in place; make a new tensor, so"
                 " that the caller's numbers stay."
@@ -264,9 +280,22 @@ def plain(value: Any) -> Any:
             return Tensor.as_subclass(value, Tensor)
     if type(value) in (list, tuple):
         return type(value)(plain(part) for part in value)
+    if isinstance(value, set | frozenset | range | Iterator):
+        return [plain(part) for part in islice(value, MAX_PARTS)]
     if type(value) is dict:
         return {key: plain(part) for key, part in value.items()}
     return value
+
+
+def _differ(before: Any, after: Any) -> bool:
+    """Say whether a tensor, or a dictionary of them, was changed."""
+    if isinstance(before, Tensor):
+        return not _same(before, after)
+    if isinstance(before, dict):
+        return before.keys() != after.keys() or any(
+            _differ(before[key], after[key]) for key in before
+        )
+    return False
 
 
 def _same(before: Tensor, after: Tensor) -> bool:

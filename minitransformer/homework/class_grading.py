@@ -75,6 +75,14 @@ def grade_class(
             )
     if out.is_dir():
         raise UserError(f"{out} is a folder: name a file for the grades.")
+    if feedback is not None and feedback.exists() and not feedback.is_dir():
+        raise UserError(f"{feedback} is a file: name a folder for the pages.")
+    written = [out, *(into(out, name) for name, _, _ in books)]
+    for table_in in filter(None, (canvas, moodle)):
+        if table_in.resolve() in [place.resolve() for place in written]:
+            raise UserError(
+                f"{table_in} would be overwritten: choose another --out."
+            )
     rows = []
     with tqdm(
         total=count, unit="file", leave=False, disable=not sys.stderr.isatty()
@@ -85,14 +93,19 @@ def grade_class(
             bar.update()
     write_csv(out, table(rows, plan.assignment))
     yield f"{len(rows)} submissions judged; the grades are in {out}."
-    if feedback is not None:
-        for row, name in zip(rows, file_names(rows), strict=True):
-            write_text(feedback / name, page(row))
-        yield f"A page for each student is in {feedback}."
     for name, lines, fill in books:
-        place = out.with_name(f"{out.stem}-{name}.csv")
+        place = into(out, name)
         filled, unknown = fill(lines, rows)
         write_csv(place, filled)
         yield f"{len(rows) - len(unknown)} grades for {name} are in {place}."
         if unknown:
             yield f"Not found in the table of {name}: {', '.join(unknown)}."
+    if feedback is not None:
+        for row, name in zip(rows, file_names(rows), strict=True):
+            write_text(feedback / name, page(row))
+        yield f"A page for each student is in {feedback}."
+
+
+def into(out: Path, name: str) -> Path:
+    """Return where a table of Canvas or Moodle is written, filled in."""
+    return out.with_name(f"{out.stem}-{name}.csv")

@@ -77,7 +77,7 @@ def file_names(rows: list[Row]) -> list[str]:
     taken: set[str] = set()
     for row in rows:
         stem = re.sub(r"[^\w-]+", "_", f"{row.student}_{row.id}").strip("_")
-        stem = stem[:80] or "student"
+        stem = stem.encode()[:120].decode(errors="ignore") or "student"
         name, count = f"{stem}.md", 1
         while name.lower() in taken:
             count += 1

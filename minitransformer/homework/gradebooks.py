@@ -6,6 +6,7 @@ What they hold is left as it is, but for the grades of this assignment.
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -155,11 +156,11 @@ def _fill(
     put: Callable[[list[str], Row], None],
 ) -> list[str]:
     unknown = []
-    for row in rows:
-        found = [line for line in lines if is_them(line, row)]
-        if len(found) == 1:
-            put(found[0], row)
-        else:
+    places = [[i for i, x in enumerate(lines) if is_them(x, y)] for y in rows]
+    for row, found in zip(rows, places, strict=True):
+        if len(found) == 1 and places.count(found) == 1:
+            put(lines[found[0]], row)
+        else:  # no line is theirs, or several, or somebody else's too
             unknown.append(row.student)
     return unknown
 
@@ -181,6 +182,8 @@ def _number(text: str) -> float | None:
 
 
 def _squeezed(name: str) -> str:
+    # A letter and its accent may be one sign or two.
+    name = unicodedata.normalize("NFC", name)
     return re.sub(r"[\W_]+", "", name).lower()
 
 

@@ -31,6 +31,7 @@ from minitransformer.homework.submissions import (
     find_submissions,
     guess,
     printable,
+    require_folder,
 )
 from minitransformer.homework.tasks import ASSIGNMENTS, tasks_of
 
@@ -85,12 +86,12 @@ def guess_assignment(folder: Path) -> str:
     """Return the assignment that the names in a folder speak of.
 
     Raises:
-        UserError: If they speak of none, or of several.
+        UserError: If they speak of none, or of several; if it is no folder.
     """
+    require_folder(folder)
     names = [folder.resolve().name]
-    if folder.is_dir():
-        for place, _, files in os.walk(folder):
-            names += [file for file in files if place.count(os.sep) < 50]
+    for place, _, files in os.walk(folder):
+        names += [file for file in files if place.count(os.sep) < 50]
     found = set().union(*map(guess, names)) & set(ASSIGNMENTS)
     if len(found) != 1:
         raise UserError(

@@ -32,7 +32,6 @@ OPEN = frozenset(
         "data",
         "downloads",
         "errors",
-        "evaluation",
         "files",
         "homework",
         "homework.checking",
@@ -54,7 +53,6 @@ OPEN = frozenset(
         "text",
         "traces",
         "tracing",
-        "training",
         "viz",
     }
 )

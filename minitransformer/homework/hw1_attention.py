@@ -17,6 +17,7 @@ from minitransformer.homework.hw1_tasks import (
     adds_up,
     attention,
     divisors,
+    divisors_in_front,
     in_front,
 )
 
@@ -296,6 +297,24 @@ def check_attention_nothing(answer: Any) -> None:
             )
 
 
+def explain_front(weights: Tensor, dots: Tensor) -> None:
+    """Say what is wrong with a batch's weights, if sizes or axes are.
+
+    Args:
+        weights: The learner's, ``(B, T, S)``.
+        dots: The scores before they are divided, ``(B, T, S)``.
+    """
+    if adds_up(weights, -2):
+        raise Wrong(
+            "with a sentence in front the softmax runs over the queries: every"
+            " column adds up to one. That is dim=1, counted from the front, as"
+            " soon as there is a batch; the keys are dim=-1."
+        )
+    for wrong, words in divisors_in_front(dots):
+        if is_near(weights, wrong.softmax(-1)):
+            raise Wrong(words)
+
+
 @attention.test("any dimensions in front", 2, "In the library")
 def check_attention_front(answer: Any) -> None:
     """A batch, a batch with heads, and masks that broadcast to them."""
@@ -319,6 +338,8 @@ def check_attention_front(answer: Any) -> None:
             query, key, value, masks[0] if masks else None
         )
         if not all(map(is_near, found, right)):
+            if not shape and not is_near(found[1], right[1]):
+                explain_front(found[1], query @ key.mT)
             raise Wrong(
                 f"queries of {tuple(inputs[0].shape)} and {what} give wrong"
                 " numbers: each sentence and head must be computed as if it"

@@ -226,6 +226,11 @@ def check_hidden(answer: Any) -> None:
             "the leak looks at signs alone, so a small step changes nothing."
             " Put fresh random numbers in the input's place.",
         ),
+        (
+            lambda row: 0.0003 * row,
+            "an output changes by about 0.001. Count every change above"
+            " 0.0001.",
+        ),
     )
     for seen, words in hidden:
         places = torch.randperm(size)[:2].sort().values.tolist()
@@ -234,4 +239,16 @@ def check_hidden(answer: Any) -> None:
         function = with_leak(*pair, seen)
         if pair not in found_in(answer, function, x):
             raise Wrong(f"a leak is overlooked: {words}")
+        judge(answer, function, x, {pair}, "running means with one leak")
+    for number, name in ((0.0, "zeros"), (1.0, "ones")):
+        x = torch.randn(size, width)
+        x[size - 1] = number  # as padding may be
+        pair = (int(torch.randint(size - 1, ())), size - 1)
+        function = with_leak(*pair, lambda row: row)
+        if pair not in found_in(answer, function, x):
+            raise Wrong(
+                f"a leak is overlooked: an input of x is a row of {name}, and"
+                f" {name} in its place change nothing. Put fresh random"
+                " numbers in."
+            )
         judge(answer, function, x, {pair}, "running means with one leak")

@@ -72,6 +72,11 @@ def check_padding_shape(answer: Any) -> None:
                 f"the shape is {shape}. To broadcast over the queries it"
                 f" needs a dimension for them: {wanted}."
             )
+        if shape == (B, 1, 1, S):
+            raise Wrong(
+                f"the shape is {shape}, and should be {wanted}: there are no"
+                " heads yet, and no dimension for them."
+            )
         raise Wrong(f"the shape is {shape}, and should be {wanted}.")
 
 

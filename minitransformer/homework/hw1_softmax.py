@@ -15,6 +15,7 @@ from minitransformer.homework.checking import (
 from minitransformer.homework.hw1_tasks import (
     adds_up,
     divisors,
+    divisors_in_front,
     in_front,
     scores,
     softmax,
@@ -126,16 +127,20 @@ def check_softmax_huge(answer: Any) -> None:
         raise Wrong(
             f"scores near 1,000 give {what}: e to such a power is too large"
             " for a float. Subtract the row's largest score first: that"
-            " changes no weight."
+            " changes no weight. It is exercise 2.2."
         )
     if not is_near(found[1], right[1]):
         raise Wrong(
             "a row near -1,000 in a table with other rows comes out wrong:"
             " all its powers are 0. Subtract the largest score of the same"
-            " row, and not of the whole table."
+            " row, and not of the whole table. One row alone is exercise"
+            " 2.2."
         )
     if not is_near(found, right):
-        raise Wrong("a row near 0 beside rows that are huge comes out wrong.")
+        raise Wrong(
+            "a row near 0 beside rows that are huge comes out wrong. One row"
+            " alone is exercise 2.2."
+        )
 
 
 @softmax.test(
@@ -201,7 +206,7 @@ def check_scores_pairs(answer: Any) -> None:
     """Square inputs, so that products the wrong way round run as well."""
     for n in (4, 3):
         query, key = torch.randn(2, n, n).unbind()
-        found = numbers(call(answer, query, key), (n, n))
+        found = numbers(in_front(answer, query, key), (n, n))
         mistakes = [
             (
                 query @ key,
@@ -241,7 +246,7 @@ def check_scores_divisor(answer: Any) -> None:
     """Sizes that differ."""
     for T, S, d_k in ((3, 5, 7), (6, 2, 16)):
         query, key = torch.randn(T, d_k), torch.randn(S, d_k)
-        found = numbers(call(answer, query, key), (T, S))
+        found = numbers(in_front(answer, query, key), (T, S))
         dots = query @ key.T
         if not is_near(found, dots / math.sqrt(d_k)):
             explain(
@@ -258,8 +263,11 @@ def check_scores_front(answer: Any) -> None:
     for front in ((2,), (3, 2)):
         query, key = torch.randn(*front, 4, 6), torch.randn(*front, 5, 6)
         found = numbers(in_front(answer, query, key), (*front, 4, 5))
-        if not is_near(found, query @ key.mT / math.sqrt(6)):
-            raise Wrong(
+        dots = query @ key.mT
+        if not is_near(found, dots / math.sqrt(6)):
+            explain(
+                found,
+                divisors_in_front(dots) if len(front) == 1 else [],
                 f"with {front} in front the scores are wrong: each sentence"
-                " and head must be computed as if it were alone."
+                " and head must be computed as if it were alone.",
             )

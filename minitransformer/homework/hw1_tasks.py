@@ -1,6 +1,7 @@
 """The tasks of homework 1, and what their checks share."""
 
 import math
+import re
 from typing import Any
 
 import torch
@@ -18,6 +19,13 @@ self_attention = Task("hw1.SelfAttention", points=3)
 leaks = Task("hw1.leaks", points=4)
 streaming = Task("hw1.streaming", points=0)
 
+# How torch, numpy and Python speak of sizes, and of how many there are.
+SIZES = r"(?i)size|dimension|shape|batch|\dD\b|a matrix|tuple index|to unpack"
+COUNTED = (
+    r"Dimension out of range|number of dim|too many ind|batch\d must|\dD\b"
+    r"|tuple index|to unpack"
+)
+
 
 def adds_up(table: Tensor, dim: int | tuple[int, ...] = -1) -> bool:
     """Say whether the numbers along ``dim`` add up to one."""
@@ -25,18 +33,68 @@ def adds_up(table: Tensor, dim: int | tuple[int, ...] = -1) -> bool:
 
 
 def in_front(answer: Any, *inputs: Tensor) -> Any:
-    """Call with dimensions in front, and say so if that is what fails."""
+    """Call, perhaps with dimensions in front, and explain what is raised."""
     try:
         return call(answer, *inputs)
     except Wrong as wrong:
         if wrong.__cause__ is None:
             raise
-        shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
+        words = f"{str(wrong).rstrip('.')}."
         raise Wrong(
-            f"{str(wrong).rstrip('.')}. The shapes here are {shapes}: turn"
-            " and sum over the last two dimensions only, counted from the"
-            " end."
-        ) from None
+            words + advice(words, wrong.__cause__, *inputs)
+        ) from wrong.__cause__
+
+
+def advice(words: str, error: BaseException, *inputs: Tensor) -> str:
+    """Return what to say to a learner whose code raises an error.
+
+    Args:
+        words: The error's type and message.
+        error: Of the same type; in another process its message may be lost.
+        inputs: What the code was called with: a mask comes fourth.
+
+    Returns:
+        Words that begin with a space, or nothing.
+    """
+    if isinstance(error, TypeError) and len(inputs) == 3:
+        if "missing 1 required positional argument: 'mask'" in words:
+            return " mask may be left out: write mask: Tensor | None = None."
+        if "unary ~: 'NoneType'" in words:
+            return " Here mask is None: ask `if mask is not None` first."
+    if "is ambiguous" in words:
+        of_mask = " For a mask, ask `if mask is not None`."
+        return " A tensor of many values is neither true nor false." + (
+            of_mask if len(inputs) == 4 else ""
+        )
+    kinds = RuntimeError, IndexError, ValueError
+    if not isinstance(error, kinds) or not re.search(SIZES, words):
+        return ""
+    shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
+    if len(inputs) == 1 or inputs[0].ndim > 2:
+        return (
+            f" The shapes here are {shapes}: turn and sum over the last two"
+            " dimensions only, counted from the end."
+        )
+    if re.search(COUNTED, words):
+        return (
+            f" The shapes here are {shapes}: here query is (T, d_k), with"
+            " nothing in front: count dimensions from the end."
+        )
+    return f" The shapes here are {shapes}."
+
+
+def divisors_in_front(dots: Tensor) -> list[tuple[Tensor, str]]:
+    """Return scores of a batch whose divisor is a size from the front."""
+    T, S = dots.shape[-2:]
+    return [
+        (
+            dots / math.sqrt(size),
+            f"with a sentence in front the divisor is the root of {size}, the"
+            f" number of {what}: that is shape[1], counted from the front, as"
+            " soon as there is a batch. The width is shape[-1].",
+        )
+        for size, what in ((T, "queries, T"), (S, "keys, S"))
+    ]
 
 
 def divisors(dots: Tensor, d_k: int) -> list[tuple[Tensor, str]]:

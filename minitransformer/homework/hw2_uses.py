@@ -298,3 +298,6 @@ def check_values(answer: Any) -> None:
             ]
             options = {"d_k": d_k, "d_v": d_v, "bias": bias}
             judge_count(answer, D, H, mistakes, **options)
+    D, H, d_v = 12, 3, 7
+    ignored = 4 * D * D + 4 * D, "d_v has no effect if d_k is not given."
+    judge_count(answer, D, H, [ignored], d_v=d_v)

@@ -44,6 +44,20 @@ def check_linears(answer: Any) -> None:
         parameters(net, sizes)
 
 
+@feed_forward.test("the same twice, in training too", 8, "In the library")
+def check_no_dropout(answer: Any) -> None:
+    """Call a net that is in training mode two times."""
+    net, D, _ = _a_net(answer)
+    call(net.train)
+    x = torch.randn(4, 20, D)
+    once = numbers(call(net, x), x.shape)
+    if not is_near(numbers(call(net, x), x.shape), once):
+        raise Wrong(
+            "in training mode two calls with the same x differ: there is"
+            " dropout inside the net. Ours stands outside, in Add & Norm."
+        )
+
+
 @feed_forward.test("each token by itself", 8, "With loops, and with matrices")
 def check_positions(answer: Any) -> None:
     """Change one token, and look at the others; move them all."""

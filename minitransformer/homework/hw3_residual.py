@@ -22,11 +22,24 @@ from minitransformer.homework.hw3_tasks import (
     a_chance,
     a_size,
     add_norm,
+    hinted,
     parameters,
 )
 
 WHERE = "Where to put the norm"
 Map = Callable[[Tensor], Tensor]
+
+SHADOWED = {  # two things are called dropout
+    "'float' object is not callable": "This is the number dropout, not your"
+    " function: in __init__ the name stands for the number. Keep it as self.p,"
+    " and call dropout in forward.",
+    r"(not supported between|for -: '(int|float)' and).*'function'": "In"
+    " forward, dropout is your function again; the number is what __init__"
+    " kept, as self.p for instance.",
+    "local variable 'dropout'": "A name that forward gives to something is its"
+    " own from the first line on, and hides your function. Call the result"
+    " something else.",
+}
 
 
 def name_of(norm_first: bool) -> str:
@@ -45,8 +58,9 @@ def check_norm_kept(answer: Any) -> None:
     for norm_first in (False, True):
         x = tokens()
         D = x.shape[-1]
-        module = call(answer, D, 0.0, norm_first)
-        numbers(call(module, x, lambda y: y.tanh()), x.shape)
+        module = hinted(SHADOWED, answer, D, 0.0, norm_first)
+        given = hinted(SHADOWED, module, x, lambda y: y.tanh())
+        numbers(given, x.shape)
         parameters(module, {"norm.weight": (D,), "norm.bias": (D,)})
 
 

@@ -1,5 +1,6 @@
 """The tasks of homework 3, and what their checks share."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,12 @@ rotary = Task("hw3.rotary", points=0)
 rms_norm = Task("hw3.RMSNorm", points=0)
 
 Sizes = Mapping[str, tuple[int, ...]]
+Hints = Mapping[str, str]
+
+LOST: Hints = {
+    "must match the size of tensor": "A mean or a variance loses the dimension"
+    " it is taken over; keepdim=True keeps it, with size 1."
+}
 
 
 def a_size(low: int, high: int) -> int:
@@ -35,6 +42,27 @@ def row(vector: Tensor, most: int = 4) -> str:
     """Write the first numbers of a vector, as a reader may compare them."""
     text = ", ".join(f"{x:.3f}" for x in vector.flatten().tolist()[:most])
     return f"({text}, ...)" if vector.numel() > most else f"({text})"
+
+
+def hinted(hints: Hints, function: Any, *inputs: Any) -> Any:
+    """Call a learner's code, and add a hint to the error it may raise.
+
+    Args:
+        hints: What to add to errors of which words, a pattern.
+        function: The learner's.
+        inputs: What it gets.
+
+    Raises:
+        Wrong: As `call` does.
+    """
+    try:
+        return call(function, *inputs)
+    except Wrong as wrong:
+        for pattern, hint in hints.items():
+            if re.search(pattern, str(wrong)):
+                words = str(wrong).removesuffix(".")
+                raise Wrong(f"{words}. {hint}") from wrong
+        raise
 
 
 def parameters(module: Any, wanted: Sizes) -> dict[str, Tensor]:

@@ -11,12 +11,14 @@ from minitransformer.evaluation import bleu as corpus_bleu
 from minitransformer.homework import hw5_bleu, hw5_choices, hw5_decoding
 from minitransformer.homework.checking import Wrong, call
 from minitransformer.homework.hw5_search import (
+    FEW,
     Case,
     Found,
     Ids,
     Language,
     draw_language,
     judge_searches,
+    search,
 )
 from minitransformer.homework.hw5_tasks import cached, translate
 from minitransformer.storybook import StoryPair, stories
@@ -205,6 +207,7 @@ def check_rows(answer: Any) -> None:
         (partial(with_state, follow="ranks"), "the state's rows follow the"
          " extensions with the endings counted in: take the parents of those"
          " that go on."),
+        (partial(search, few=True), FEW),
     ]  # fmt: skip
     judge_searches(
         ask,

@@ -137,8 +137,8 @@ def check_mean(answer: Any) -> None:
              " from 1 to 4."),
             (100 * geometric(precisions(ours, [right], orders=5)), "runs of"
              " five are counted: n goes from 1 to 4."),
-            (100 * geometric([1.0, *shares[:3]]), "n goes from 1 to 4, not"
-             " from 0 to 3."),
+            (100 * geometric([1.0, *shares[:3]]), "the runs of four are"
+             " missing (or n began at 0): n goes from 1 to 4."),
             (100 * shares[0], "single words alone are counted."),
             (100 * shares[3], "runs of four alone are counted."),
             (100 * sum(logs) / 4, "the mean of the logarithms is still one:"
@@ -300,6 +300,6 @@ def check_edges(answer: Any) -> None:
             ) from None
         if not is_near(found, 0.0, TIGHT):
             raise Wrong(
-                f"no run of four is right, and this gives {found:.2f}. We"
+                f"no run of four is right, and this gives {found:.2g}. We"
                 " don't smooth: one precision of 0 makes all 0."
             )

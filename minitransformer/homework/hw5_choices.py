@@ -148,6 +148,34 @@ def check_top_k(answer: Any) -> None:
             )  # fmt: skip
 
 
+@sample.test("top-k keeps no more than k of equal words", 11, "By chance")
+def check_ties(answer: Any) -> None:
+    """Try words that are equally likely; any of them may stay."""
+    for V, k, above, equal in ((7, 3, 1, 4), (6, 2, 0, 3), (5, 2, 0, 5)):
+        ordered = draw_words(V).sort(descending=True).values
+        ordered[above : above + equal] = ordered[above].clone()
+        scores = ordered[torch.randperm(V)].log_softmax(0)
+        p = scores.exp()
+        found = numbers(call(answer, scores, 1.0, k, None), (V,))
+        right = shared(cut_k(p, k))
+        if is_near(found, shared(p * (found > 0)), TIGHT) and is_near(
+            found.sort().values, right.sort().values, TIGHT
+        ):
+            continue
+        least = p.sort(descending=True).values[k - 1]
+        explain(
+            found,
+            [
+                (shared(p * (p > least - TIGHT)), "of words equally likely,"
+                 f" more than top_k are kept: {above + equal} in all with"
+                 f" top-k {k}. It does not matter which of them stay."),
+            ],
+            f"with top-k {k} {shown(p)} becomes {shown(right)}, and this"
+            f" gives {shown(found)}.",
+            TIGHT,
+        )  # fmt: skip
+
+
 @sample.test("top-p keeps the word that crosses the line", 11, "By chance")
 def check_top_p(answer: Any) -> None:
     """Try lines that the first, the second or a later word crosses."""
@@ -244,8 +272,14 @@ def ask_rates(
     answer: Any, at: Sequence[int], peak: float, warmup: int, updates: int
 ) -> Tensor:
     """Ask for several updates."""
-    found = [numbers(call(answer, i, peak, warmup, updates), ()) for i in at]
-    return torch.stack(found)
+    try:
+        return torch.stack(
+            [numbers(call(answer, i, peak, warmup, updates), ()) for i in at]
+        )
+    except Wrong as wrong:
+        if warmup:
+            raise
+        raise Wrong(f"with warmup = 0 {wrong}") from None
 
 
 @learning_rate.test("it rises in a straight line to the peak", 10, STEPS)
@@ -303,9 +337,9 @@ def check_fall(answer: Any) -> None:
         explain(
             found,
             [
-                (peak * (updates - u) / updates, "the rate is not continuous:"
-                 " it jumps down when the warm-up ends. The fall has"
-                 " updates - warmup steps, not updates."),
+                (peak * (updates - u) / updates, "the rate jumps at the end of"
+                 " the warm-up: it should fall from `peak`, in updates -"
+                 " warmup steps."),
                 (peak * (1 - (u - warmup) / updates), "it does not reach 0:"
                  " the fall has updates - warmup steps, not updates."),
                 (peak * (1 - (u - 1 - warmup) / n), "the fall is one update"

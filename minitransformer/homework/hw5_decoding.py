@@ -8,10 +8,13 @@ from typing import Any
 from minitransformer.decoding import length_divisor
 from minitransformer.homework.checking import Wrong, call, explain, is_near
 from minitransformer.homework.hw5_search import (
+    FEW,
     Case,
+    Found,
     Mistakes,
     as_ids,
     competing,
+    draw_early_end,
     draw_language,
     follower,
     greedily,
@@ -113,7 +116,7 @@ def check_limit(answer: Any) -> None:
         if found == right[: len(found)] and len(asked) < limit:
             raise Wrong(
                 f"with a limit of {limit} it takes {len(asked)}"
-                f" token{'s' * (len(asked) > 1)}: BOS does not count, as it"
+                f" token{'s' * (len(asked) != 1)}: BOS does not count, as it"
                 " is given."
             )
         raise Wrong(f"with a limit of {limit} {found} should be {right}.")
@@ -129,7 +132,7 @@ def check_limit(answer: Any) -> None:
 )
 def check_score(answer: Any) -> None:
     """Score what was found, whatever it is; stubs and shapes first."""
-    for alpha, width in ((0.0, 2), (0.6, 3), (1.4, 2), (2.0, 1)):
+    for alpha, width in ((0.0, 2), (0.6, 3), (1.4, 2), (2.0, 3)):
         case = Case(draw_language(4, 6, 3), width, 6, alpha)
         language = case.language
         ids, score = case.asked(answer, follower(language))
@@ -216,8 +219,22 @@ def check_exhaustive(answer: Any) -> None:
         (partial(search, choose="cut"), cut),
         (partial(search, choose="cut", stop="never"), cut),
     ]  # fmt: skip
+
+    def ask(case: Case) -> Found:
+        try:
+            return case.asked(answer, follower(case.language))
+        except Wrong as wrong:
+            if not isinstance(wrong.__cause__, Exception):
+                raise
+            V = len(case.language.row([case.language.bos]))
+            more = ". K + 1 may be more than V: `topk(min(K + 1, V))`."
+            raise Wrong(
+                f"with width {case.width} and V = {V} {wrong}"
+                f"{more if 'selected index k' in str(wrong) else ''}"
+            ) from None
+
     judge_searches(
-        lambda case: case.asked(answer, follower(case.language)),
+        ask,
         draw,
         mistakes,
         "Nothing has to be dropped here: is the best of all that ended"
@@ -249,9 +266,11 @@ def check_narrow(answer: Any) -> None:
         (partial(search, any_rank=True), "every ending is set aside; only one"
          " among the best `width` extensions is."),
         (partial(search, stop="enough"), "it stops when `width` sentences"
-         " have ended. Go on for as long as a beginning can still win."),
+         " have ended. Go on for as long as a beginning can still win (unlike"
+         " the loop of chapter 11)."),
         (competing, "what has ended keeps a place in the beam, and may be"
          " dropped: set it aside."),
+        (partial(search, few=True), FEW),
         (partial(search, spread=False), APART),
     ]  # fmt: skip
     judge_searches(
@@ -260,6 +279,27 @@ def check_narrow(answer: Any) -> None:
         mistakes,
         "Which extensions are kept, and which end?",
     )
+
+
+@beam.test("a beam of one goes on past an early EOS", 11, "Beam search")
+def check_one(answer: Any) -> None:
+    """Try width 1, where only the second extension can go on, and wins."""
+    case = Case(draw_early_end(), 1, 4, 2.0)
+    here = "with width 1, where EOS is narrowly the likeliest at first,"
+    further = "Set that end aside, and go on with the next: look at K + 1"
+    further += " extensions, as one may be EOS."
+    try:
+        found = case.asked(answer, follower(case.language))
+    except Wrong as wrong:
+        if not isinstance(wrong.__cause__, Exception):
+            raise
+        raise Wrong(f"{here} {wrong}. {further}") from None
+    right = search(case)
+    if not same(found, right):
+        raise Wrong(
+            f"{here} it finds {found[0]} with {found[1]:.3f}, and"
+            f" {right[0]} has {right[1]:.3f}. {further}"
+        )
 
 
 @beam.test("it returns the best beginning where nothing ends", 11, "How long?")

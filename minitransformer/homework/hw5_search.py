@@ -18,6 +18,10 @@ Scored = tuple[float, Ids]
 Search = Callable[["Case"], Found]
 Mistakes = Sequence[tuple[Search, str]]
 NEVER = -9.0  # a score that no search picks
+FEW = (
+    "it keeps too few extensions of each beginning: one of the K may be EOS,"
+    " so K + 1 are needed."
+)
 
 
 # Made-up decoders ---
@@ -73,6 +77,15 @@ def draw_language(
         scores[..., eos] = NEVER
         scores[end, ..., eos] = -NEVER
     return Language(scores.log_softmax(dim=-1).tolist(), bos, eos)
+
+
+def draw_early_end() -> Language:
+    """Draw a decoder in which EOS is narrowly the likeliest at first."""
+    bos, eos, word, _ = torch.randperm(4).tolist()
+    table = torch.full((3, 4, 4, 4), 1e-4, dtype=torch.double)
+    table[0, ..., eos], table[0, ..., word] = 0.5, 0.4998
+    table[1, ..., word] = table[2, ..., eos] = 0.9997
+    return Language(table.log().tolist(), bos, eos)
 
 
 def follower(
@@ -178,6 +191,7 @@ def search(
     stop: str = "hope",
     choose: str = "score",
     narrower: int = 0,
+    few: bool = False,
 ) -> Found:
     """Search with a beam; what is not the default is a mistake.
 
@@ -194,6 +208,7 @@ def search(
         choose: By "score", by "total"; "cut" lets what is cut off at the
             limit compete.
         narrower: How many beginnings fewer are kept.
+        few: Look at `width` extensions of each beginning, not one more.
     """
     language, width = case.language, case.width - narrower
     going: list[Scored] = [(0.0, [language.bos])]
@@ -210,7 +225,9 @@ def search(
             for total, ids in going
         ]
         if not spread and length > 1:
-            extended = [few[:1] for few in extended]
+            extended = [own[:1] for own in extended]
+        if few:
+            extended = [own[:width] for own in extended]
         longer = sorted(chain(*extended), reverse=True)
         if keep == "last":
             ended = []

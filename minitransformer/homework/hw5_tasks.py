@@ -14,6 +14,7 @@ translate = Task(
         {
             "attention",
             "dropout",
+            "evaluation",
             "feed_forward",
             "layers",
             "loss",
@@ -28,6 +29,7 @@ translate = Task(
             "story_lexicon",
             "story_patterns",
             "story_tables",
+            "training",
             "workers",
         }
     ),

@@ -60,6 +60,12 @@ class Content:
     notebook: bool
 
 
+def require_folder(folder: Path) -> None:
+    """Raise a ``UserError`` if a path is no folder."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder: give one with submissions.")
+
+
 def find_submissions(folder: Path, assignment: str) -> list[Submission]:
     """Find what was handed in.
 
@@ -70,12 +76,28 @@ def find_submissions(folder: Path, assignment: str) -> list[Submission]:
     Raises:
         UserError: If there is nothing.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder} is no folder: give one with submissions.")
+    require_folder(folder)
     found = [_submission(path, assignment) for path in _entries(folder)]
     if not found:
         raise UserError(f"{folder} is empty: there is nothing to grade.")
-    return found
+    return list(_one_for_each(found))
+
+
+def _one_for_each(found: list[Submission]) -> Iterator[Submission]:
+    """Join what one student attached as several files, side by side."""
+    groups: dict[tuple[str, str], list[Submission]] = {}
+    for number, one in enumerate(found):
+        own = one.id or f"file {number}"  # without an id, names may be alike
+        groups.setdefault((one.student, own), []).append(one)
+    for group in groups.values():
+        code = [one for one in group if not one.problem] or group[:1]
+        if len(code) == 1:
+            yield code[0]
+        else:
+            names = ", ".join(printable(one.path.name) for one in code[:5])
+            problem = f"there are {len(code)} files: {names}"
+            first = code[0]
+            yield Submission(first.student, first.id, first.path, problem)
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -202,7 +224,10 @@ def read_submission(path: Path) -> Content:
     if notebook:
         try:
             texts = list(_code_cells(json.loads(text)))
-        except (ValueError, RecursionError, TypeError, AttributeError):
+        except (
+            *(ValueError, RecursionError, TypeError),
+            *(AttributeError, LookupError),
+        ):
             raise Unreadable("the file is no notebook") from None
     if not any(text.strip() for text in texts):
         raise Unreadable("the file holds no code")

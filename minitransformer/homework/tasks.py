@@ -24,6 +24,11 @@ from minitransformer.homework.honesty import watched
 
 ASSIGNMENTS = ("hw1", "hw2", "hw3", "hw4", "hw5")
 
+WAITS = (
+    "waits for your answer: replace the dots (...). If you have, nothing comes"
+    " back yet: is a return missing?"
+)
+
 _Judge = Callable[[Any], None]
 _TASKS: dict[str, "Task"] = {}
 
@@ -140,11 +145,11 @@ class Task:
         try:
             for test, words in self.findings(answer, seed):
                 if words:
-                    message = f"Not yet: {words} See {test.see}."
+                    stop = "" if words.endswith((".", "?", "!")) else "."
+                    message = f"Not yet: {words}{stop} See {test.see}."
                     return Verdict(self.name, False, message)
         except Unanswered:
-            message = "waits for your answer: replace the dots (...)."
-            return Verdict(self.name, False, message)
+            return Verdict(self.name, False, WAITS)
         return Verdict(self.name, True, "Correct.")
 
 

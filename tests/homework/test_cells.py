@@ -18,6 +18,7 @@ from minitransformer.homework.cells import (
         ("x = 1", "x = 1"),
         ("%matplotlib inline\nx = 1", "pass\nx = 1"),
         ("if x:\n    !pip install a\ny = 2", "if x:\n    pass\ny = 2"),
+        ("files = !ls\nx, y = %who_ls\nz = 1", "pass\npass\nz = 1"),
         ("f?", "pass"),
         ("?f\n??g.h", "pass\npass"),
         ("%%time\nx = 1", "\nx = 1"),
@@ -31,6 +32,12 @@ def test_only_python_is_left_of_a_cell(source, clean):
     found = without_magics(source)
     assert found == (source if clean is None else clean)
     ast.parse(found)
+
+
+@pytest.mark.parametrize("source", ['x = "\ud83d"', "x = " + "-" * 200_000])
+def test_a_cell_that_can_not_be_parsed_is_left_to_fail_alone(source):
+    assert without_magics(source)
+    assert list(pieces_of_script(source + "\n\ny = 1"))
 
 
 def run(text):

@@ -145,3 +145,34 @@ def test_an_unknown_exercise_is_refused_by_name(name):
 def test_the_refusal_lists_what_there_is(lesson):
     with pytest.raises(UserError, match=r"there are 99\.1, 99\.quiz"):
         check("99.2", 1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [set, frozenset, iter, lambda parts: (part for part in parts)],
+)
+def test_whatever_can_be_counted_through_comes_back_as_a_list(make):
+    parts = checking.call(lambda: make([(1, 2), (3, 4)]))
+    assert sorted(parts) == [(1, 2), (3, 4)]
+    assert type(parts) is list
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.update(b=torch.ones(2)),
+        lambda state: state["a"].zero_(),
+        lambda state: state.clear(),
+    ],
+)
+def test_a_dictionary_of_tensors_must_stay_as_it_was(change):
+    state = {"a": torch.ones(3)}
+    with pytest.raises(checking.Wrong, match="in place"):
+        checking.call(lambda given: (change(given), 1)[1], state)
+    assert checking.call(lambda given: len(given), state) == 1
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 10**17])
+def test_a_seed_that_none_can_take_is_told(seed):
+    with pytest.raises(UserError, match="must be 0 or more"):
+        check("2.1", ..., seed=seed)

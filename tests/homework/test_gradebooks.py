@@ -1,5 +1,7 @@
 """Grades in the tables of Canvas and Moodle, and nothing else changed."""
 
+import unicodedata
+
 import pytest
 
 from minitransformer.errors import UserError
@@ -68,6 +70,22 @@ def test_canvas_students_without_a_number_are_found_by_name(tmp_path, name):
     after, unknown = fill_canvas(table, [row(name, "", 9)], "hw2")
     assert unknown == []
     assert after[3][6] == "9"
+
+
+def test_a_line_that_two_claim_is_left_as_it_was(tmp_path):
+    rows = [row("ada", "101", 13), row("ada", "101", 0), row("bo", "103", 5)]
+    after, unknown = fill_canvas(lines(tmp_path, CANVAS), rows, "hw2")
+    assert [line[6] for line in after[3:]] == ["", "7", "5", "3"]
+    assert unknown == ["ada", "ada"]
+
+
+def test_an_accent_may_be_a_sign_of_its_own(tmp_path):
+    name = unicodedata.normalize("NFD", "Bo-Anne Müller")
+    after, unknown = fill_canvas(
+        lines(tmp_path, CANVAS), [row(name, "", 9)], "hw2"
+    )
+    assert unknown == []
+    assert after[5][6] == "9"
 
 
 def test_canvas_points_are_scaled(tmp_path):

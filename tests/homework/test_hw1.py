@@ -290,6 +290,7 @@ WRONG_SOFTMAX = [
         "the rows along the last dimension are wrong",
     ),
     (overflows, "give nan"),
+    (overflows, "exercise 2.2"),
     (squeezed, "wrong weights"),
     (loses_ordinary_rows, "a row near 0"),
     (
@@ -351,6 +352,22 @@ def scaled(query, key):
     return query @ key.mT / math.sqrt(key.shape[-1])
 
 
+NOTHING_IN_FRONT = (
+    ": here query is (T, d_k), with nothing in front: count dimensions from"
+    " the end."
+)
+
+
+def unpacks_three(query, key):
+    _, _, d_k = query.shape
+    return query @ key.mT / math.sqrt(d_k)
+
+
+def unpacks_two(query, key):
+    _, d_k = query.shape
+    return query @ key.mT / math.sqrt(d_k)
+
+
 WRONG_SCORES = [
     (lambda q, k: q @ k, "the keys must be transposed"),
     (lambda q, k: q.T @ k, "the queries are transposed"),
@@ -371,6 +388,31 @@ WRONG_SCORES = [
         "as if it were alone",
     ),
     (lambda q, k: scaled(q, k) if q.ndim < 4 else q, "the shape is"),
+    (
+        lambda q, k: q @ k.mT / math.sqrt(k.shape[1]),
+        "the number of keys, S: that is shape[1]",
+    ),
+    (
+        lambda q, k: (
+            scaled(q, k) if q.ndim < 4 else scaled(q, k) * math.sqrt(6 / 4)
+        ),
+        "as if it were alone",
+    ),
+    (
+        lambda q, k: q @ k.transpose(1, 2) / math.sqrt(q.shape[-1]),
+        NOTHING_IN_FRONT,
+    ),
+    (
+        lambda q, k: torch.bmm(q, k.mT) / math.sqrt(q.shape[-1]),
+        NOTHING_IN_FRONT,
+    ),
+    (
+        lambda q, k: torch.einsum("btd,bsd->bts", q, k) / q.shape[-1] ** 0.5,
+        NOTHING_IN_FRONT,
+    ),
+    (lambda q, k: q @ k.mT / math.sqrt(q.shape[2]), NOTHING_IN_FRONT),
+    (unpacks_three, NOTHING_IN_FRONT),
+    (unpacks_two, "(2, 4, 6), (2, 5, 6): turn and sum"),
     (3, "a function is wanted"),
 ]
 
@@ -413,7 +455,7 @@ WRONG_PADDING = [
     ),
     (
         lambda i, p: real(i, p)[:, None, None],
-        "(2, 1, 1, 5), and should be (2, 1, 5)",
+        "(2, 1, 1, 5), and should be (2, 1, 5): there are no heads yet",
     ),
     (lambda i, p: (i > p)[:, None], "with pad_id=7 the mask is wrong"),
     (
@@ -639,12 +681,65 @@ WRONG_ATTENTION = [
         lambda q, k, v, m=None: spelled_out(q, k.transpose(0, 1).mT, v, m),
         "counted from the end",
     ),
+    (
+        lambda q, k, v, m=None: spelled_out(
+            q * (q.shape[-1] / q.shape[1]) ** 0.5, k, v, m
+        ),
+        "the number of queries, T: that is shape[1]",
+    ),
+    (
+        lambda q, k, v, mask: spelled_out(q, k, v, mask),
+        "'mask'. mask may be left out: write mask: Tensor | None = None.",
+    ),
+    (
+        lambda q, k, v, m=None: spelled_out(q, k, v, m if m else None),
+        "For a mask, ask `if mask is not None`.",
+    ),
+    (
+        lambda q, k, v, m=None: spelled_out(q, k, v, m) if q == k else q,
+        "raises RuntimeError: The size of tensor a (4) must match the size of"
+        " tensor b (6) at non-singleton dimension 0. The shapes here are"
+        " (4, 8), (6, 8), (6, 8). See",
+    ),
+    (
+        lambda q, k, v, m=None: spelled_out(q, k, v, m) if q > 0 else q,
+        "A tensor of many values is neither true nor false. See",
+    ),
+    (
+        lambda q, k, v, m=None: spelled_out(q, k, v, ~~m),
+        "Here mask is None: ask `if mask is not None` first.",
+    ),
+    (
+        lambda q, k, v, m=None: torch.bmm(q, k.mT),
+        NOTHING_IN_FRONT,
+    ),
 ]
 
 
 @pytest.mark.parametrize(("answer", "phrase"), WRONG_ATTENTION)
 def test_wrong_attentions_are_named(answer, phrase):
     assert fails("hw1.attention", answer, phrase)
+
+
+def misses_a_name(query, key, value, mask=None):
+    if query.ndim > 2:
+        return shape_of_nothing  # noqa: F821
+    return spelled_out(query, key, value, mask)
+
+
+def misses_an_argument(query, key, value, mask=None):
+    return scaled(query), value
+
+
+@pytest.mark.parametrize(
+    ("answer", "raised"),
+    [
+        (misses_a_name, "name 'shape_of_nothing' is not defined. See"),
+        (misses_an_argument, "argument: 'key'. See"),
+    ],
+)
+def test_no_advice_on_sizes_where_the_error_is_another(answer, raised):
+    assert fails("hw1.attention", answer, raised)
 
 
 # SelfAttention ---
@@ -928,6 +1023,11 @@ WRONG_LEAKS = [
         ),
         "looks at signs alone",
     ),
+    (by_row(lambda x, s: torch.ones_like(x[s])), "is a row of ones"),
+    (
+        by_row(lambda x, s: x[s] * torch.randn_like(x[s])),
+        "is a row of zeros",
+    ),
     (spoils_its_input, "changes its input in place"),
     (lambda f: [], "raises TypeError"),
 ]
@@ -1133,7 +1233,6 @@ def sums_up(x):
 FIRST = {
     ("hw1.softmax", "the last of any number of dimensions"): sums_up,
     ("hw1.softmax", "minus infinity leaves no weight"): hidden_count,
-    ("hw1.attention", "any dimensions in front"): swaps_sentences,
     ("hw1.streaming", "one block is ordinary attention"): undivided(torch.exp),
     ("hw1.streaming", "the state does not grow"): collects,
     ("hw1.streaming", "two streams at once"): remembers,

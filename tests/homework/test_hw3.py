@@ -536,8 +536,14 @@ class ByEinsum(TwoSteps):
         return self.weight * x / (power + self.epsilon).sqrt() + self.bias
 
 
+class NormByTorch(TwoSteps):
+    def forward(self, x):
+        features = x.shape[-1:]
+        return F.layer_norm(x, features, self.weight, self.bias, self.epsilon)
+
+
 @pytest.mark.parametrize(
-    "answer", [nn.LayerNorm, TwoSteps, TokenByToken, ByEinsum]
+    "answer", [nn.LayerNorm, NormByTorch, TwoSteps, TokenByToken, ByEinsum]
 )
 def test_any_layer_norm_will_do(answer):
     assert passes("LayerNorm", answer)
@@ -631,6 +637,16 @@ class OneMore(TwoSteps):
         (NoModule, "must be a torch nn.Module"),
         (OneNumber, "weight has shape (1,)"),
         (OneMore, "a parameter too many: extra"),
+        (
+            norm(
+                lambda x, s: learned(
+                    centred(x) / (x.var(-1, correction=0) + s.epsilon).sqrt(),
+                    s,
+                )
+            ),
+            "at non-singleton dimension 2. A mean or a variance loses",
+        ),
+        (norm(lambda x, s: s.scale * x), "no attribute 'scale' See"),
         (with_start(2.0, 0.0), "the scale, weight, is 1"),
         (with_start(1.0, 2.0), "the shift, bias, is 0"),
         (norm(lambda x, s: x.sum(-1)), "the shape is"),
@@ -863,6 +879,11 @@ class Square(nn.Module):
     [
         (WithoutBias, "a parameter linear1.bias is missing"),
         (Square, "linear1.weight has shape"),
+        (lambda *d: WithDropout(*d, 0.01), "there is dropout inside the net"),
+        (
+            net(lambda x, s: F.dropout(Net.forward(s, x), 0.1)),
+            "there is dropout inside the net",
+        ),
         (
             net(lambda x, s: s.linear2(s.linear1(x).relu() + x.mean())),
             "outputs of the other sentence changed",
@@ -986,9 +1007,39 @@ class StaysInTraining(Residual):
         return super().forward(x, sublayer)
 
 
+class CalledAtOnce(Residual):
+    def __init__(self, d_model, dropout=0.0, norm_first=False):
+        super().__init__(d_model, dropout, norm_first)
+        self.dropout = dropout(dropout)
+
+
+def number_called(self, x, f):
+    return self.norm(x + self.p(f(x)))
+
+
+def function_as_number(drop):
+    return lambda s, x, f: s.norm(x + drop(f(x), drop, s.training))
+
+
+def name_lost(self, x, f):
+    dropout = dropout(f(x), self.p, self.training)  # noqa: F821
+    return self.norm(x + dropout)
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
+        (CalledAtOnce, "not callable. This is the number dropout"),
+        (wrap(post=number_called), "not callable. This is the number dropout"),
+        *(
+            (wrap(post=function_as_number(drop)), "the number is what __init_")
+            for drop in (RIGHT["dropout"], F.dropout, with_bernoulli)
+        ),
+        (wrap(post=name_lost), "its own from the first line on"),
+        (
+            wrap(post=lambda s, x, f: s.norm(x + f)),
+            "'Tensor' and 'function' See",
+        ),
         (NoNorm, "a parameter norm.weight is missing"),
         (
             wrap(pre=lambda s, x, f: s.dropout(f(s.norm(x)))),
@@ -1261,6 +1312,10 @@ class TwiceAtFirst(Power):
     [
         (TwiceAtFirst, "the scale, weight, is 1"),
         (nn.LayerNorm, "a parameter too many: bias"),
+        (
+            power(lambda x, s: s.weight * x / x.square().mean(-1).sqrt()),
+            "keepdim=True keeps it",
+        ),
         (power(lambda x, s: s.weight * x / mean_square(x)), "root is missing"),
         (
             power(lambda x, s: s.weight * x / x.norm(dim=-1, keepdim=True)),

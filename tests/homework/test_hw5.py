@@ -252,6 +252,12 @@ def test_a_beam_that_drops_nothing_is_exhaustive():
         (lambda step, b, e, n: with_tensors(step, b, e, 12), "it gives 11"),
         (
             lambda step, b, e, n: (
+                with_tensors(step, b, e, n - 1) if n > 1 else []
+            ),
+            "takes 0 tokens: BOS",
+        ),
+        (
+            lambda step, b, e, n: (
                 with_tensors(step, b, e, n).flip(0)
                 if n < 12
                 else with_tensors(step, b, e, n)
@@ -327,11 +333,12 @@ def always(step, bos, eos, *rest):
         (wrongly(choose="total", stop="never"), "its plain log-probability"),
         (wrongly(choose="cut"), "what is cut off at the limit"),
         (wrongly(choose="cut", stop="never"), "what is cut off at the limit"),
-        (wrongly(narrower=1), "raises"),
+        (wrongly(narrower=1), "the beam is one too narrow"),
         (wrongly(narrower=-1), "one too wide"),
         (wrongly(fill=False), "takes a place of those that go on"),
         (wrongly(any_rank=True), "every ending is set aside"),
         (wrongly(stop="enough"), "when `width` sentences have ended"),
+        (wrongly(stop="enough"), "(unlike the loop of chapter 11)"),
         (wrongly(spread=False), "each beginning keeps its own best"),
         (wrongly(hw5_search.competing), "may be dropped: set it aside"),
         (wrongly(stop="never"), "right, but it goes on to the limit"),
@@ -382,6 +389,73 @@ def asking_about_all(step, bos, eos, width, limit, alpha):
         if limit == 40 and token != eos:
             step([bos, token])
     return full_beam(step, bos, eos, width, limit, alpha)
+
+
+def topping(count):
+    """Search with `topk` of a count made of the width and of V."""
+    names = {"__name__": "submission"}
+    source = (gallery.ANSWERS / "hw5.py").read_text("utf-8")
+    old = "row.topk(min(width + 1, len(row)))"
+    assert source.count(old) == source.count("topk(") == 1
+    source = source.replace(old, f"row.topk({count})")
+    exec(compile(source, "learner.py", "exec"), names)
+    return names["beam"]
+
+
+def test_too_few_extensions_are_told_for_every_seed():
+    words = "it keeps too few extensions of each beginning: one of the K"
+    answer = topping("min(width, len(row))")
+    for seed in range(10):
+        assert words in check("hw5.beam", answer, seed).message
+    passes("hw5.beam", topping("min(width + 5, len(row))"))
+
+
+def greedy_if_narrow(step, bos, eos, width, limit, alpha):
+    if width > 1:
+        return full_beam(step, bos, eos, width, limit, alpha)
+    ids = by_recursion_in_time(step, bos, eos, limit)
+    gains = step([bos, *ids])[range(len(ids) + 1), [*ids, eos]]
+    return ids, gains.sum() / ((6 + len(ids)) / 6) ** alpha
+
+
+def nothing_if_narrow(step, bos, eos, width, *rest):
+    return full_beam(step, bos, eos, (0, width)[width > 1] or [][0], *rest)
+
+
+def too_long_if_narrow(step, bos, eos, width, limit, alpha):
+    word = ({0, 1, 2} - {bos, eos}).pop()
+    if width == 1:
+        return [word] * 9, 0.0
+    return full_beam(step, bos, eos, width, limit, alpha)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (greedy_if_narrow, "it finds [] with -0.693, and"),
+        (nothing_if_narrow, "likeliest at first, your code raises IndexError"),
+        (too_long_if_narrow, "with a limit of 4 it gives 9 tokens"),
+    ],
+)
+def test_a_beam_of_one_that_ends_early_is_told(answer, words):
+    for seed in range(3):
+        assert words in check("hw5.beam", answer, seed).message
+
+
+def test_too_many_extensions_are_told_with_the_sizes():
+    fails(
+        "hw5.beam",
+        topping("width + 1"),
+        "with width 256 and V = 4 your code raises RuntimeError: selected"
+        " index k out of range. K + 1 may be more than V",
+    )
+
+    def narrow_only(step, bos, eos, width, *rest):
+        return full_beam(step, bos, eos, [1, 2, 3].index(width) + 1, *rest)
+
+    verdict = check("hw5.beam", narrow_only).message
+    assert "with width 256 and V = 4 your code raises ValueError" in verdict
+    assert "topk" not in verdict
 
 
 def by_another_penalty(step, bos, eos, width, limit, alpha):
@@ -456,8 +530,8 @@ def test_a_wrong_score_is_named(formula, words):
 def by_a_mask(log_probs, temperature, top_k, top_p):
     scores = log_probs / temperature
     if top_k is not None and top_k < len(scores):
-        least = scores.topk(top_k).values[-1]
-        scores = scores.masked_fill(scores < least, -math.inf)
+        gone = scores.argsort(descending=True)[top_k:]
+        scores = scores.index_fill(0, gone, -math.inf)
     if top_p is not None:
         p = scores.softmax(0)
         before = (p * (p[None] > p[:, None])).sum(dim=1)
@@ -483,7 +557,21 @@ def by_powers(log_probs, temperature, top_k, top_p):
     return in_lists(log_probs.float(), temperature, top_k, top_p)
 
 
-@pytest.mark.parametrize("answer", [by_a_mask, in_lists, by_powers])
+def backwards(log_probs, temperature, top_k, top_p):
+    """Keep the last of equal words where others keep the first."""
+    found = in_lists(log_probs.flip(0), temperature, top_k, top_p)
+    return found[::-1]
+
+
+def with_equals(log_probs, temperature, top_k, top_p):
+    p = torch.tensor(in_lists(log_probs, temperature, None, top_p))
+    if top_k is None or top_p is not None:
+        return in_lists(log_probs, temperature, top_k, top_p)
+    p = p * (p >= p.topk(min(top_k, len(p))).values[-1])
+    return p / p.sum()
+
+
+@pytest.mark.parametrize("answer", [by_a_mask, in_lists, by_powers, backwards])
 def test_any_way_to_shape_is_right(answer):
     for seed in range(8):
         verdict = check("hw5.sample", answer, seed)
@@ -650,6 +738,19 @@ def one_more(scores, temperature, top_k, top_p):
     return in_lists(scores, temperature, kept + 1, None)
 
 
+def test_equal_words_beyond_top_k_are_told_for_every_seed():
+    words = "of words equally likely, more than top_k are kept: 5 in all"
+    for seed in range(10):
+        assert words in check("hw5.sample", with_equals, seed).message
+
+    def all_of_equals_alike(scores, temperature, top_k, top_p):
+        if scores.unique().numel() < len(scores):
+            return scores.exp()
+        return in_lists(scores, temperature, top_k, top_p)
+
+    fails("hw5.sample", all_of_equals_alike, "with top-k 3")
+
+
 def test_a_nucleus_too_large_or_of_likely_words_is_told():
     fails("hw5.sample", one_more, "one word too many is kept")
 
@@ -767,7 +868,11 @@ def mean(shares):
         (lambda s, c, r: 100 * math.prod(s[:4]), "its fourth root is"),
         (lambda s, c, r: 100 * mean(s[:3]), "runs of four are missing"),
         (lambda s, c, r: 100 * mean(s), "runs of five"),
-        (lambda s, c, r: 100 * mean([1, *s[:3]]), "not from 0 to 3"),
+        (lambda s, c, r: 100 * mean([1, *s[:3]]), "(or n began at 0)"),
+        (
+            lambda s, c, r: 100 * math.prod(s[:3]) ** (1 / 4),
+            "the runs of four are missing (or",
+        ),
         (lambda s, c, r: 100 * s[0], "single words alone"),
         (lambda s, c, r: 100 * s[3], "runs of four alone"),
         (
@@ -809,6 +914,9 @@ def mean(shares):
 )
 def test_a_mistake_in_bleus_formula_is_named(change, words):
     fails("hw5.bleu", formula(change), words)
+
+
+hw5_precisions = formula(lambda shares, c, r: shares[:4])
 
 
 def each(ours, theirs):
@@ -912,11 +1020,18 @@ def own_penalties(ours, theirs):
             lambda a, b: (
                 bleu(list(map(" ".join, a)), [[" ".join(x)] for x in b]).value
             ),
-            "compare tokens as they are",
+            "minitransformer.evaluation does the work",
         ),
         (
             lambda a, b: by_joined_words(a, b) or 3.0,
             "one precision of 0 makes all 0",
+        ),
+        (
+            lambda a, b: (
+                by_joined_words(a, b)
+                or 100 * mean([max(s, 1e-9) for s in hw5_precisions(a, b)])
+            ),
+            "no run of four is right, and this gives 0.0022.",
         ),
         (
             lambda a, b: (
@@ -981,7 +1096,14 @@ def otherwise(rise=None, fall=None):
         (lambda u, p, w, n: p * (n - u) / n, "the warm-up is missing"),
         (otherwise(lambda u, p, w, n: p * (u / w) ** 0.5), "with a root"),
         (otherwise(lambda u, p, w, n: p * (u / w) ** 2), "updates of warm-up"),
-        (otherwise(None, lambda u, p, w, n: p * (n - u) / n), "continuous"),
+        (
+            otherwise(None, lambda u, p, w, n: p * (n - u) / n),
+            "jumps at the end of the warm-up: it should fall from `peak`",
+        ),
+        (
+            lambda u, p, w, n: p * min(u / w, (n - u) / (n - w)),
+            "with warmup = 0 your code raises ZeroDivisionError",
+        ),
         (
             otherwise(None, lambda u, p, w, n: p * (1 - (u - w) / n)),
             "does not reach 0",
@@ -1022,7 +1144,7 @@ def otherwise(rise=None, fall=None):
                     updates=n, warmup=w, learning_rate=p, schedule="linear"
                 ),
             ),
-            "one update late",
+            "minitransformer.training does the work",
         ),
     ],
 )
@@ -1290,6 +1412,17 @@ def ranked(step, state, bos, eos, width, limit, length_penalty):
     return ids, score
 
 
+def too_few(step, state, bos, eos, width, *rest):
+    """Search with `width` extensions of each beginning."""
+
+    def cut(tokens, state):
+        rows, state = step(tokens, state)
+        least = rows.topk(min(width, rows.shape[1])).values[:, -1:]
+        return rows.masked_fill(rows < least, -1e9), state
+
+    return by_slices(cut, state, bos, eos, width, *rest)
+
+
 def again_and_again(step, state, bos, *rest):
     step(torch.tensor([bos]), state)
     return by_slices(step, state, bos, *rest)
@@ -1320,6 +1453,7 @@ def wider(step, state, bos, eos, width, *rest):
             with_lost_rows(lambda p, n: p.flip(0)),
             "the past of the beginning that goes on there",
         ),
+        (too_few, "it keeps too few extensions of each beginning"),
         (again_and_again, "once a token"),
         (wider, "step gets 3 rows"),
         (

@@ -72,6 +72,29 @@ def test_each_entry_of_the_folder_gives_one_submission(tmp_path):
     }
 
 
+def test_files_side_by_side_are_one_submission(tmp_path):
+    for name in (
+        "ada_1_10_hw1.ipynb",
+        "ada_1_11_notes.pdf",
+        "bo_2_12_a.py",
+        "bo_2_13_b.py",
+        "cy_3_14_only.pdf",
+        "cy_3_15_this.pdf",
+        "di.py",
+        "di.ipynb",  # without a number: not surely the same person
+    ):
+        (tmp_path / name).touch()
+    found = find_submissions(tmp_path, "hw1")
+    assert [(s.student, s.problem) for s in found] == [
+        ("ada", ""),
+        ("bo", "there are 2 files: bo_2_12_a.py, bo_2_13_b.py"),
+        ("cy", "cy_3_14_only.pdf is neither .ipynb nor .py"),
+        ("di", ""),
+        ("di", ""),
+    ]
+    assert found[0].path.name == "ada_1_10_hw1.ipynb"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege")
 def test_a_link_is_no_submission(tmp_path):
     secret = tmp_path / "secret.py"
@@ -119,6 +142,7 @@ def test_code_cells_are_read(tmp_path):
         (b"[]", "no notebook"),
         (b'{"cells": 3}', "no notebook"),
         (b'{"cells": [3]}', "no notebook"),
+        (b'{"worksheets": [{}], "nbformat": 3}', "no notebook"),
         (b'{"cells": [{"cell_type": "code", "source": [1]}]}', "no notebook"),
         (b'{"cells": [{"cell_type": "code", "source": 1}]}', "no notebook"),
         (b"[" * 200_000, "no notebook"),
@@ -128,7 +152,7 @@ def test_code_cells_are_read(tmp_path):
         (notebook("#" * (3 << 20)).encode(), "more than 2 MB of code"),
         (b" " * (21 << 20), "has 21 MB, and at most 20"),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_what_can_not_be_read_is_told(tmp_path, content, why):
     path = tmp_path / "a.ipynb"

@@ -29,7 +29,8 @@ def test_a_verdict_says_what_is_wrong_and_where_to_read():
     )
     for stub in (..., None, lambda x: None, lambda x: ...):
         message = check("hw9.double", stub).message
-        assert message == "waits for your answer: replace the dots (...)."
+        assert message.startswith("waits for your answer: replace the dots")
+        assert message.endswith("is a return missing?")
 
 
 def test_tasks_are_found_by_name_and_in_order():
