@@ -138,6 +138,8 @@ class Task:
                     )
                 else:
                     words = ""
+            if words and not words.endswith((".", "?", "!")):
+                words += "."
             yield test, words
 
     def verdict(self, answer: Any, seed: int = 0) -> Verdict:
@@ -145,8 +147,7 @@ class Task:
         try:
             for test, words in self.findings(answer, seed):
                 if words:
-                    stop = "" if words.endswith((".", "?", "!")) else "."
-                    message = f"Not yet: {words}{stop} See {test.see}."
+                    message = f"Not yet: {words} See {test.see}."
                     return Verdict(self.name, False, message)
         except Unanswered:
             return Verdict(self.name, False, WAITS)

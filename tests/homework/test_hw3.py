@@ -646,7 +646,7 @@ class OneMore(TwoSteps):
             ),
             "at non-singleton dimension 2. A mean or a variance loses",
         ),
-        (norm(lambda x, s: s.scale * x), "no attribute 'scale' See"),
+        (norm(lambda x, s: s.scale * x), "no attribute 'scale'. See"),
         (with_start(2.0, 0.0), "the scale, weight, is 1"),
         (with_start(1.0, 2.0), "the shift, bias, is 0"),
         (norm(lambda x, s: x.sum(-1)), "the shape is"),
@@ -1038,7 +1038,7 @@ def name_lost(self, x, f):
         (wrap(post=name_lost), "its own from the first line on"),
         (
             wrap(post=lambda s, x, f: s.norm(x + f)),
-            "'Tensor' and 'function' See",
+            "'Tensor' and 'function'. See",
         ),
         (NoNorm, "a parameter norm.weight is missing"),
         (
