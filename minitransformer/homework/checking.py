@@ -17,6 +17,7 @@ from collections.abc import (
 )
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import isroutine
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from minitransformer.errors import UserError
 from minitransformer.homework.honesty import (
@@ -205,6 +206,10 @@ class Elsewhere(ABC):
     def run(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
         """Have `call_here` call it where it lives, and return the result."""
 
+    @abstractmethod
+    def unreached(self, inputs: Sequence[Any]) -> list[str]:
+        """Have `call_here` call `unreached` where it lives."""
+
 
 def call(function: Any, *inputs: Any, **options: Any) -> Any:
     """Run a learner's function on copies of ``inputs``.
@@ -262,6 +267,70 @@ def call_here(function: Any, *inputs: Any, **options: Any) -> Any:
                 " that the caller's numbers stay."
             )
     return result
+
+
+def must_learn(
+    answer: Any,
+    *inputs: Any,
+    apart_from: Callable[[str], bool] = lambda _: False,
+) -> None:
+    """Refuse what training could not change.
+
+    Args:
+        answer: A module, or a function.
+        inputs: What it is called with.
+        apart_from: Tells the names of parameters that need not learn.
+
+    Raises:
+        Wrong: If a loss on the result has no gradient with respect to some
+            parameter, or to an input made of fractions.
+    """
+    with _numbers_apart():
+        names = (
+            answer.unreached(inputs)
+            if isinstance(answer, Elsewhere)
+            else call_here(partial(unreached, answer), *inputs)
+        )
+    names = [name for name in names if not apart_from(name)]
+    if names:
+        raise Wrong(
+            f"no gradient comes back to {' and '.join(names[:2])}"
+            f"{' and others' if len(names) > 2 else ''}, so training can't"
+            " change what stands there: .data, .detach(), .item(), no_grad or"
+            " a new torch.tensor cuts it off, or it is not used."
+        )
+
+
+def unreached(answer: Any, *inputs: Any) -> list[str]:
+    """Name the parameters and inputs that get no gradient from a result.
+
+    Args:
+        answer: A module, or a function.
+        inputs: What it is called with; those made of fractions count.
+    """
+    leaves = {
+        f"input {number}": value.requires_grad_()
+        for number, value in enumerate(inputs, start=1)
+        if isinstance(value, Tensor) and value.is_floating_point()
+    }
+    if isinstance(answer, nn.Module):
+        parameters = answer.named_parameters()
+        leaves |= {name: x for name, x in parameters if x.requires_grad}
+    with torch.enable_grad():
+        result = plain(answer(*inputs))
+        parts = result if isinstance(result, list | tuple) else [result]
+        sums = [
+            part.sum()
+            for part in parts
+            if isinstance(part, Tensor) and part.requires_grad
+        ]
+    if not sums or not leaves:
+        return list(leaves)
+    gradients = torch.autograd.grad(
+        sums, list(leaves.values()), allow_unused=True
+    )
+    pairs = zip(leaves, gradients, strict=True)
+    return [name for name, gradient in pairs if gradient is None]
 
 
 def in_short(error: BaseException) -> str:

@@ -330,6 +330,8 @@ def check_attention_front(answer: Any) -> None:
         if shape:
             mask = torch.rand(shape) < 0.5
             mask[..., 1] = True
+            if len(shape) > 2:  # the last of them is left without any key
+                mask.view(-1, shape[-1])[-1] = False
             inputs.append(mask)
             what = f"a mask of {shape}"
         found = attend(answer, *inputs)
@@ -340,6 +342,11 @@ def check_attention_front(answer: Any) -> None:
         if not all(map(is_near, found, right)):
             if not shape and not is_near(found[1], right[1]):
                 explain_front(found[1], query @ key.mT)
+            if any(part.isnan().any() for part in found):
+                raise Wrong(
+                    f"with {what} a query without any key gives nan: zeros"
+                    " are wanted, with dimensions in front too."
+                )
             raise Wrong(
                 f"queries of {tuple(inputs[0].shape)} and {what} give wrong"
                 " numbers: each sentence and head must be computed as if it"

@@ -12,12 +12,14 @@ from minitransformer.homework.checking import (
     call,
     explain,
     is_near,
+    must_learn,
     numbers,
 )
 from minitransformer.homework.hw1_tasks import (
     draw_ids,
     self_attention,
 )
+from minitransformer.homework.tasks import LEARNS
 from minitransformer.masks import causal_mask as triangle
 
 
@@ -189,15 +191,22 @@ def head_mistakes(
 
 @self_attention.test("it obeys a mask", 4, "A module, a buffer, a flag")
 def check_head_mask(answer: Any) -> None:
-    """A causal mask, one for padding, and both."""
+    """A causal mask, one for padding, both, and one with an empty row."""
     B, T = 2, 5
     keys = draw_ids(B, T, 0)[:, None] != 0
-    for mask in (triangle(T), keys, keys & triangle(T)):
+    lonely = triangle(T)
+    lonely[2] = False
+    for mask in (triangle(T), keys, keys & triangle(T), lonely):
         module, matrices = build(answer, 6, 4, 3)
         x = torch.randn(B, T, 6) / 2
         found = numbers(call(module, x, mask), (B, T, 3))
         if is_near(found, one_head(x, matrices, mask), 1e-3):
             continue
+        if mask is lonely and found.isnan().any():
+            raise Wrong(
+                "a token that may attend to nothing gives nan, and should"
+                " give zeros, as your attention does."
+            )
         explain(
             found,
             [
@@ -218,3 +227,9 @@ def check_head_mask(answer: Any) -> None:
             f"with a mask of {tuple(mask.shape)} the output is wrong.",
             1e-3,
         )
+
+
+@self_attention.test(*LEARNS)
+def check_head_gradient(answer: Any) -> None:
+    """Look where the gradient of its output ends."""
+    must_learn(call(answer, 6, 4, 5), torch.randn(2, 3, 6))

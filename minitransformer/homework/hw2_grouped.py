@@ -11,6 +11,7 @@ from minitransformer.homework.checking import (
     call,
     explain,
     is_near,
+    must_learn,
     numbers,
 )
 from minitransformer.homework.hw2_judges import judge_masks
@@ -23,6 +24,7 @@ from minitransformer.homework.hw2_tools import (
     right_one,
     same_layers,
 )
+from minitransformer.homework.tasks import LEARNS
 
 HEADS = (5, "With matrices: all heads at once")
 LIBRARY = (5, "In the library")
@@ -172,3 +174,10 @@ def check_refusal(answer: Any) -> None:
     ):
         why = f"{named[1]} does not divide {named[0]}"
         judge_refusal(answer, sizes, named, why)
+
+
+@grouped.test(*LEARNS)
+def check_gradient(answer: Any) -> None:
+    """Look where the gradient of its output ends."""
+    B, T, H, d_k, G = SIZES[0]
+    must_learn(call(answer, H * d_k, H, G), *torch.randn(3, B, T, H * d_k))

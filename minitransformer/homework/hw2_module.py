@@ -11,6 +11,7 @@ from minitransformer.homework.checking import (
     call,
     explain,
     is_near,
+    must_learn,
     numbers,
 )
 from minitransformer.homework.hw2_judges import (
@@ -28,6 +29,7 @@ from minitransformer.homework.hw2_tools import (
     right_one,
     same_layers,
 )
+from minitransformer.homework.tasks import LEARNS
 
 HEADS = (5, "With matrices: all heads at once")
 LIBRARY = (5, "In the library")
@@ -198,3 +200,10 @@ def check_refusal(answer: Any) -> None:
     for d_model, num_heads in ((10, 4), (21, 5), (7, 2)):
         why = f"{num_heads} does not divide {d_model}"
         judge_refusal(answer, sizes := (d_model, num_heads), sizes, why)
+
+
+@multi_head.test(*LEARNS)
+def check_gradient(answer: Any) -> None:
+    """Look where the gradient of its output ends."""
+    B, T, H, d_k = SIZES[0]
+    must_learn(call(answer, H * d_k, H), *torch.randn(3, B, T, H * d_k))

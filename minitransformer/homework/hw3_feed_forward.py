@@ -11,6 +11,7 @@ from minitransformer.homework.checking import (
     call,
     explain,
     is_near,
+    must_learn,
     numbers,
 )
 from minitransformer.homework.hw3_tasks import (
@@ -18,6 +19,7 @@ from minitransformer.homework.hw3_tasks import (
     feed_forward,
     parameters,
 )
+from minitransformer.homework.tasks import LEARNS
 
 UNITS = "By hand: two units"
 
@@ -161,3 +163,10 @@ def _explain_relu(
         " + b2, with the weights that were loaded into your layers.",
         1e-3,
     )
+
+
+@feed_forward.test(*LEARNS)
+def check_gradient(answer: Any) -> None:
+    """Look where the gradient of its output ends."""
+    net, D, _ = _a_net(answer)
+    must_learn(net, torch.randn(2, 6, D))

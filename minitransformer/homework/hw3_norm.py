@@ -12,6 +12,7 @@ from minitransformer.homework.checking import (
     call,
     explain,
     is_near,
+    must_learn,
     numbers,
 )
 from minitransformer.homework.hw3_tasks import (
@@ -23,6 +24,7 @@ from minitransformer.homework.hw3_tasks import (
     parameters,
     row,
 )
+from minitransformer.homework.tasks import LEARNS
 
 NORM = "Norm: by hand"
 SHARED = "Which numbers share a mean?"
@@ -192,6 +194,13 @@ def check_eps(answer: Any) -> None:
         found = numbers(call(call(answer, D, eps), x), x.shape)
         if not is_near(found, normal(x, eps), 1e-3):
             _explain_eps(found, x, eps)
+        small = tokens(0.02)
+        found = numbers(call(call(answer, small.shape[-1]), small))
+        if not is_near(found, normal(small, 1e-5), 1e-2):
+            raise Wrong(
+                "small tokens come out wrong where eps is not given: it is"
+                " 1e-5 then."
+            )
         same = torch.full((1, 1, D), 3.0)
         found = numbers(call(call(answer, D), same), same.shape)
         if not is_near(found, torch.zeros(1, 1, D), 1e-2):
@@ -286,3 +295,10 @@ def check_dimensions(answer: Any) -> None:
                 " is not. The features are the last dimension, dim=-1,"
                 " however many stand in front."
             )
+
+
+@layer_norm.test(*LEARNS)
+def check_gradient(answer: Any) -> None:
+    """Look where the gradient of its output ends."""
+    x = tokens()
+    must_learn(call(answer, x.shape[-1]), x)

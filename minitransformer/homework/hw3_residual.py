@@ -12,6 +12,7 @@ from minitransformer.homework.checking import (
     call,
     explain,
     is_near,
+    must_learn,
     numbers,
 )
 from minitransformer.homework.hw3_norm import (
@@ -25,6 +26,7 @@ from minitransformer.homework.hw3_tasks import (
     hinted,
     parameters,
 )
+from minitransformer.homework.tasks import LEARNS
 
 WHERE = "Where to put the norm"
 Map = Callable[[Tensor], Tensor]
@@ -256,3 +258,10 @@ def check_eval(answer: Any) -> None:
                 "after eval() and then train() nothing is dropped any more."
                 " Look at self.training in every call, not once."
             )
+
+
+@add_norm.test(*LEARNS)
+def check_gradient(answer: Any) -> None:
+    """Look where the gradient of its output ends, norm last."""
+    x = tokens()
+    must_learn(call(answer, x.shape[-1]), x, constant(x[0, 0]))

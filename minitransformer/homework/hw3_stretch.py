@@ -10,6 +10,7 @@ from minitransformer.homework.checking import (
     call,
     explain,
     is_near,
+    must_learn,
     numbers,
 )
 from minitransformer.homework.hw3_inputs import (
@@ -32,6 +33,7 @@ from minitransformer.homework.hw3_tasks import (
     rotary,
     row,
 )
+from minitransformer.homework.tasks import LEARNS
 
 TURN = "A step is a rotation"
 DISTANCE = "And with any matrices in between?"
@@ -299,3 +301,10 @@ def check_scaled(answer: Any) -> None:
             " from weight * x / root(mean square + eps).",
             1e-3,
         )
+
+
+@rms_norm.test(*LEARNS)
+def check_gradient(answer: Any) -> None:
+    """Look where the gradient of its output ends."""
+    x = tokens()
+    must_learn(call(answer, x.shape[-1]), x)

@@ -5,7 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minitransformer.homework.checking import call
+from minitransformer.homework.checking import (
+    call,
+    must_learn,
+)
 from minitransformer.homework.hw4_layers import (
     BEHIND,
     PARTS,
@@ -28,6 +31,7 @@ from minitransformer.homework.hw4_tasks import (
 )
 from minitransformer.homework.hw4_twins import EVERY
 from minitransformer.homework.hw4_twins import decoder_layer as decoder_twin
+from minitransformer.homework.tasks import LEARNS
 from minitransformer.layers import DecoderLayer
 from minitransformer.masks import causal_mask, padding_mask
 
@@ -277,3 +281,12 @@ def check_decoder_whole(answer: Any) -> None:
             " from ours: it reads x, with both attentions added, through"
             " norm3." + PARTS,
         )
+
+
+@decoder_layer.test(*LEARNS)
+def check_decoder_gradient(answer: Any) -> None:
+    """Look where the gradient of its output ends."""
+    D = SIZES[0][0]
+    masks = causal_mask(4)[None, None], torch.ones(1, 1, 1, 5).bool()
+    inputs = torch.randn(2, 4, D), torch.randn(2, 5, D), *masks
+    must_learn(call(answer, *SIZES[0]), *inputs)

@@ -7,7 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minitransformer.homework.checking import call, explain, is_near
+from minitransformer.homework.checking import (
+    call,
+    explain,
+    is_near,
+    must_learn,
+)
 from minitransformer.homework.hw4_tasks import (
     compare_names,
     draw_ids,
@@ -19,6 +24,7 @@ from minitransformer.homework.hw4_tasks import (
 )
 from minitransformer.homework.hw4_twins import EVERY
 from minitransformer.homework.hw4_twins import encoder_layer as encoder_twin
+from minitransformer.homework.tasks import LEARNS
 from minitransformer.layers import EncoderLayer
 from minitransformer.masks import padding_mask
 
@@ -222,3 +228,10 @@ def check_encoder_whole(answer: Any) -> None:
             "attention is right; the feed-forward sublayer differs from ours."
             + PARTS,
         )
+
+
+@encoder_layer.test(*LEARNS)
+def check_encoder_gradient(answer: Any) -> None:
+    """Look where the gradient of its output ends."""
+    mask = torch.ones(2, 1, 1, 5, dtype=torch.bool)
+    must_learn(call(answer, *SIZES[0]), torch.randn(2, 5, SIZES[0][0]), mask)

@@ -13,9 +13,11 @@ from minitransformer.homework.checking import (
     call,
     explain,
     is_near,
+    must_learn,
     numbers,
 )
 from minitransformer.homework.hw4_tasks import draw_ids, loss
+from minitransformer.homework.tasks import LEARNS
 
 SIZES = ((3, 6, 11), (5, 8, 17))
 MEAN = "What to minimise"
@@ -258,3 +260,10 @@ def check_large(answer: Any) -> None:
                 " log_softmax, not the logarithm of a softmax."
             )
         judge(found, right, [], "for logits of some hundreds it gives")
+
+
+@loss.test(*LEARNS)
+def check_gradient(answer: Any) -> None:
+    """Look whether it gives the logits a gradient."""
+    logits, labels, _, _ = draw(SIZES[0])
+    must_learn(answer, logits.float(), labels, 0.1)

@@ -14,6 +14,7 @@ from minitransformer.homework.checking import (
     call,
     explain,
     is_near,
+    must_learn,
 )
 from minitransformer.homework.hw4_layers import quiet
 from minitransformer.homework.hw4_tasks import (
@@ -23,6 +24,7 @@ from minitransformer.homework.hw4_tasks import (
     compare_names,
     draw_ids,
     hand_over,
+    is_table,
     ours_of,
     run,
     state_of,
@@ -30,6 +32,7 @@ from minitransformer.homework.hw4_tasks import (
     transformer,
 )
 from minitransformer.homework.hw4_twins import real, run_model
+from minitransformer.homework.tasks import LEARNS
 from minitransformer.model import Transformer
 
 WHOLE = "The whole model"
@@ -368,3 +371,10 @@ def check_whole(answer: Any) -> None:
             " ours. Are both layers judged correct? Then look at what goes"
             " into each, and what becomes of what comes out.",
         )
+
+
+@transformer.test(*LEARNS)
+def check_gradient(answer: Any) -> None:
+    """Look where the gradient of the logits ends."""
+    module = call(answer, **TINY)
+    must_learn(module, *draw_batch(TINY), apart_from=is_table)

@@ -11,6 +11,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -159,6 +160,8 @@ class Service:
             inputs = unpacker.unpack(message["inputs"])
             options = unpacker.unpack(message["options"])
             torch.set_rng_state(unpacker.unpack(message["state"]))
+            if do == "unreached":
+                target = partial(checking.unreached, target)
             try:
                 with watched(frozenset(message["allowed"])):
                     found = checking.call_here(target, *inputs, **options)

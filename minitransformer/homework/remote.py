@@ -78,6 +78,13 @@ class Remote(Elsewhere):
         """Have it called there; see `minitransformer.homework.checking`."""
         return self._session.call(self._number, inputs, options)
 
+    def unreached(self, inputs: Sequence[Any]) -> list[str]:
+        """Have its gradients looked at there."""
+        found = self._session.call(self._number, inputs, {}, "unreached")
+        if not isinstance(found, list):
+            raise Wrong("your code's answer: its gradients can't be read.")
+        return [tidy(name) for name in found]
+
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Do what `run` does."""
         return self.run(inputs, options)
@@ -204,12 +211,16 @@ class Session:
         return self._unpacked(*reply)
 
     def call(
-        self, number: int, inputs: Sequence[Any], options: Mapping[str, Any]
+        self,
+        number: int,
+        inputs: Sequence[Any],
+        options: Mapping[str, Any],
+        do: str = "call",
     ) -> Any:
-        """Call an object."""
+        """Call an object, or ask what no gradient reaches if it is called."""
         packer = Packer(self._keep)
         message = {
-            "do": "call",
+            "do": do,
             "of": number,
             "inputs": packer.pack(list(inputs)),
             "options": packer.pack(dict(options)),

@@ -22,6 +22,7 @@ from minitransformer.homework.checking import (
 )
 from minitransformer.homework.honesty import watched
 
+LEARNS = "a gradient reaches all that should learn", 3, "Common mistakes"
 ASSIGNMENTS = ("hw1", "hw2", "hw3", "hw4", "hw5")
 
 WAITS = (

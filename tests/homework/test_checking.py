@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from minitransformer.errors import UserError
 from minitransformer.homework import Verdict, check, checking
@@ -176,3 +177,79 @@ def test_a_dictionary_of_tensors_must_stay_as_it_was(change):
 def test_a_seed_that_none_can_take_is_told(seed):
     with pytest.raises(UserError, match="must be 0 or more"):
         check("2.1", ..., seed=seed)
+
+
+class Wide(nn.Module):
+    """Two layers; ``forward`` decides which of them can learn."""
+
+    def __init__(self, forward):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 4), nn.Linear(4, 2, bias=False)
+        self.fixed = nn.Parameter(torch.ones(2), requires_grad=False)
+        self.function = forward
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+def without_gradient(m, x):
+    with torch.no_grad():
+        return m.b(m.a(x))
+
+
+@pytest.mark.parametrize(
+    ("forward", "names"),
+    [
+        (lambda m, x: m.b(m.a(x)) * m.fixed, []),
+        (lambda m, x: [m.a(x), "beside", m.b(m.a(x.detach()))], []),
+        (lambda m, x: (m.a(x), m.b(m.a(x)).double()), []),
+        (lambda m, x: m.b(m.a(x.detach())), ["input 1"]),
+        (lambda m, x: m.b(m.a(x).detach()), ["input 1", "a.weight", "a.bias"]),
+        (lambda m, x: m.a(x), ["b.weight"]),
+        (
+            lambda m, x: x @ m.a.weight.T @ m.b.weight.data.T,
+            ["a.bias", "b.weight"],
+        ),
+        (without_gradient, ["input 1", "a.weight", "a.bias", "b.weight"]),
+        (
+            lambda m, x: m.b(m.a(x)).sum().item(),
+            ["input 1", "a.weight", "a.bias", "b.weight"],
+        ),
+    ],
+)
+def test_what_no_gradient_reaches_is_named(forward, names):
+    module, x = Wide(forward), torch.randn(5, 3)
+    assert checking.unreached(module, x.clone()) == names
+    with torch.no_grad():  # as it is wherever a learner works
+        assert checking.unreached(module, x.clone()) == names
+    if not names:
+        checking.must_learn(module, x)
+        return
+    with pytest.raises(checking.Wrong) as caught:
+        checking.must_learn(module, x)
+    words = str(caught.value)
+    assert " and ".join(names[:2]) in words
+    assert ("and others" in words) == (len(names) > 2)
+    assert not x.requires_grad
+    assert all(p.grad is None for p in module.parameters())
+
+
+def test_a_function_must_pass_its_inputs_gradient_but_not_that_of_ids():
+    x, ids = torch.randn(2, 3), torch.tensor([1, 0])
+    checking.must_learn(lambda x, ids: x[ids], x, ids)
+    checking.must_learn(lambda ids: ids + 1, ids)
+    with pytest.raises(checking.Wrong, match="comes back to input 1, so"):
+        checking.must_learn(lambda x, ids: x.data[ids], x, ids)
+
+
+def test_a_number_changed_before_its_gradient_is_needed_is_told():
+    def in_place(x):
+        y = x.exp()
+        y += 1
+        return y
+
+    assert torch.equal(
+        checking.call(in_place, torch.zeros(2)), torch.ones(2) + 1
+    )
+    with pytest.raises(checking.Wrong, match="inplace operation"):
+        checking.must_learn(in_place, torch.zeros(2))

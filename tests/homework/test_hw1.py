@@ -765,10 +765,13 @@ def honest(self, x, mask):
     return spelled_out(self.w_q(x), self.w_k(x), self.w_v(x), mask)[0]
 
 
-@torch.no_grad()
 def by_weight(self, x, mask):
     q, k, v = (x @ w.weight.T for w in (self.w_q, self.w_k, self.w_v))
-    return query_by_query(q, k, v, mask)[0].float()
+    fits = torch.einsum("...td,...sd->...ts", q, k).div(k.shape[-1] ** 0.5)
+    powers = (fits - fits.detach().amax(-1, True)).exp()
+    if mask is not None:
+        powers = powers * mask
+    return powers @ v / powers.sum(-1, True).clamp(min=1e-30)
 
 
 def by_kernel(self, x, mask):

@@ -375,8 +375,7 @@ class EncoderByHead(Encoder):
 
 class EncoderInDoubles(Encoder):
     def forward(self, x, mask):
-        whole = copy.deepcopy(self).double()
-        return Encoder.forward(whole, x.double(), mask)
+        return super().forward(x, mask).double()
 
 
 class EncoderOfSteps(Encoder):
@@ -1071,7 +1070,7 @@ def loss_in_loops(logits, labels, smoothing):
             log_p = row - row.logsumexp(0)
             q = torch.full_like(row, smoothing / len(row))
             q[label] += 1 - smoothing
-            total, count = total - float(q @ log_p), count + 1
+            total, count = total - q @ log_p, count + 1
     return total / count
 
 

@@ -103,7 +103,7 @@ def test_what_was_right_once_is_wrong_for_other_inputs(name, right):
         kept.append(answer(*inputs))
         return kept[-1]
 
-    passes(name, remember)
+    assert passes(name, remember)
     again = iter(kept)
     assert not check(name, lambda *_: next(again, kept[0]), seed=1)
 
@@ -279,7 +279,7 @@ def test_a_beam_that_drops_nothing_is_exhaustive():
     ],
 )
 def test_a_mistake_in_greedy_search_is_named(answer, words):
-    fails("hw5.greedy", answer, words)
+    assert fails("hw5.greedy", answer, words)
 
 
 def learner_of(function):
@@ -313,7 +313,7 @@ def wrongly(function=hw5_search.search, **flags):
 
 
 def test_the_search_that_goes_wrong_goes_right_too():
-    passes("hw5.beam", wrongly())
+    assert passes("hw5.beam", wrongly())
 
 
 def always(step, bos, eos, *rest):
@@ -353,7 +353,7 @@ def always(step, bos, eos, *rest):
     ],
 )
 def test_a_mistake_in_beam_search_is_named(answer, words):
-    fails("hw5.beam", answer, words)
+    assert fails("hw5.beam", answer, words)
 
 
 def one_fewer(step, bos, eos, width, *rest):
@@ -407,7 +407,7 @@ def test_too_few_extensions_are_told_for_every_seed():
     answer = topping("min(width, len(row))")
     for seed in range(10):
         assert words in check("hw5.beam", answer, seed).message
-    passes("hw5.beam", topping("min(width + 5, len(row))"))
+    assert passes("hw5.beam", topping("min(width + 5, len(row))"))
 
 
 def greedy_if_narrow(step, bos, eos, width, limit, alpha):
@@ -443,7 +443,7 @@ def test_a_beam_of_one_that_ends_early_is_told(answer, words):
 
 
 def test_too_many_extensions_are_told_with_the_sizes():
-    fails(
+    assert fails(
         "hw5.beam",
         topping("width + 1"),
         "with width 256 and V = 4 your code raises RuntimeError: selected"
@@ -480,7 +480,7 @@ def by_another_penalty(step, bos, eos, width, limit, alpha):
     ],
 )
 def test_other_mistakes_in_beam_search_are_named(answer, words):
-    fails("hw5.beam", answer, words)
+    assert fails("hw5.beam", answer, words)
 
 
 def scored(formula):
@@ -521,7 +521,7 @@ def scored(formula):
     ],
 )
 def test_a_wrong_score_is_named(formula, words):
-    fails("hw5.beam", scored(formula), words)
+    assert fails("hw5.beam", scored(formula), words)
 
 
 # Sampling ---
@@ -727,7 +727,7 @@ def no_sum_between(scores, tau, k, p):
     ],
 )
 def test_a_mistake_in_shaping_is_named(answer, words):
-    fails("hw5.sample", answer, words)
+    assert fails("hw5.sample", answer, words)
 
 
 def one_more(scores, temperature, top_k, top_p):
@@ -748,11 +748,11 @@ def test_equal_words_beyond_top_k_are_told_for_every_seed():
             return scores.exp()
         return in_lists(scores, temperature, top_k, top_p)
 
-    fails("hw5.sample", all_of_equals_alike, "with top-k 3")
+    assert fails("hw5.sample", all_of_equals_alike, "with top-k 3")
 
 
 def test_a_nucleus_too_large_or_of_likely_words_is_told():
-    fails("hw5.sample", one_more, "one word too many is kept")
+    assert fails("hw5.sample", one_more, "one word too many is kept")
 
     def by_itself(scores, temperature, top_k, top_p):
         p = scores.exp()
@@ -760,7 +760,7 @@ def test_a_nucleus_too_large_or_of_likely_words_is_told():
             return in_lists(scores, temperature, top_k, top_p)
         return p * (p >= top_p) / (p * (p >= top_p)).sum()
 
-    fails("hw5.sample", by_itself, "held against top-p by itself")
+    assert fails("hw5.sample", by_itself, "held against top-p by itself")
 
 
 # BLEU ---
@@ -913,7 +913,7 @@ def mean(shares):
     ],
 )
 def test_a_mistake_in_bleus_formula_is_named(change, words):
-    fails("hw5.bleu", formula(change), words)
+    assert fails("hw5.bleu", formula(change), words)
 
 
 hw5_precisions = formula(lambda shares, c, r: shares[:4])
@@ -1042,7 +1042,7 @@ def own_penalties(ours, theirs):
     ],
 )
 def test_a_mistake_in_adding_up_is_named(answer, words):
-    fails("hw5.bleu", answer, words)
+    assert fails("hw5.bleu", answer, words)
 
 
 # The rate ---
@@ -1149,7 +1149,7 @@ def otherwise(rise=None, fall=None):
     ],
 )
 def test_a_mistake_in_the_rate_is_named(answer, words):
-    fails("hw5.learning_rate", answer, words)
+    assert fails("hw5.learning_rate", answer, words)
 
 
 # The translator ---
@@ -1217,8 +1217,10 @@ def test_copying_and_a_dictionary_stay_far_below():
             " ".join(best.get(w, w) for w in split_words(x)) for x in lines
         ]
 
-    fails("hw5.translate", by_words, "BLEU, and 50 are asked for")
-    fails("hw5.translate", lambda lines: lines, "come back as they were")
+    assert fails("hw5.translate", by_words, "BLEU, and 50 are asked for")
+    assert fails(
+        "hw5.translate", lambda lines: lines, "come back as they were"
+    )
 
 
 def test_the_sentences_are_of_the_test_split():
@@ -1261,7 +1263,7 @@ def test_a_mistake_in_translating_is_named(change, words, french):
 def test_our_search_and_our_translator_are_refused(shipped):
     model, tokenizer = shipped
     source = pad(encode_source(tokenizer, ["The cat slept."]))
-    fails(
+    assert fails(
         "hw5.translate",
         lambda lines: [str(greedy_decode(model, source)) for _ in lines],
         "minitransformer.decoding does the work here",
@@ -1271,17 +1273,17 @@ def test_our_search_and_our_translator_are_refused(shipped):
         pass
 
     mine = Mine(model, tokenizer, tokenizer)
-    fails(
+    assert fails(
         "hw5.translate",
         lambda lines: mine.translate(lines),
         "minitransformer.translator does the work here",
     )
-    fails(
+    assert fails(
         "hw5.greedy",
         lambda *_: greedy_decode(model, source)[0],
         "minitransformer.decoding does the work here",
     )
-    fails(
+    assert fails(
         "hw5.beam",
         lambda step, bos, eos, width, limit, alpha: (
             [0],
@@ -1289,7 +1291,7 @@ def test_our_search_and_our_translator_are_refused(shipped):
         ),
         "minitransformer.decoding does the work here",
     )
-    fails(
+    assert fails(
         "hw5.sample",
         lambda s, *x: minitransformer.sampling.next_probabilities(s, *x),
         "minitransformer.sampling does the work here",
@@ -1326,7 +1328,7 @@ def test_training_within_a_call_is_allowed(shipped):
         train()(lines[:1])
         return [f"{line}!" for line in lines]
 
-    fails("hw5.translate", answer, "BLEU, and 50 are asked for")
+    assert fails("hw5.translate", answer, "BLEU, and 50 are asked for")
 
 
 # The stretch goal ---
@@ -1384,7 +1386,7 @@ def test_any_search_with_a_state_is_right():
     for seed in range(3):
         verdict = check("hw5.cached", by_slices, seed)
         assert verdict, (seed, verdict.message)
-    passes("hw5.cached", with_lost_rows(lambda parents, _: parents))
+    assert passes("hw5.cached", with_lost_rows(lambda parents, _: parents))
 
 
 def ranked(step, state, bos, eos, width, limit, length_penalty):
@@ -1463,7 +1465,7 @@ def wider(step, state, bos, eos, width, *rest):
     ],
 )
 def test_a_mistake_with_the_state_is_named(answer, words):
-    fails("hw5.cached", answer, words)
+    assert fails("hw5.cached", answer, words)
 
 
 # The text ---

@@ -59,7 +59,7 @@ def request(do, *inputs, **fields):
     """Give one request of the judge's, as it goes over the pipe."""
     packer = Packer(keep)
     message = {"id": 1, "do": do, "seconds": 20, "allowed": [], **fields}
-    if do == "call":
+    if do in ("call", "unreached"):
         message["inputs"] = packer.pack(list(inputs))
         message["options"] = packer.pack({})
         message["state"] = packer.pack(torch.get_rng_state())
@@ -194,3 +194,29 @@ def test_errors_are_named_by_pythons_own_kinds():
     assert name(MineError()) == "KeyError"
     assert name(torch.OutOfMemoryError()) == "RuntimeError"
     assert name(SystemExit()) == "Exception"
+
+
+def test_what_no_gradient_reaches_is_told():
+    texts = (
+        SOURCE,
+        "layer = torch.nn.Linear(2, 3)\n"
+        "def deaf(x):\n"
+        "    return layer.weight.data @ x.detach()",
+    )
+    requests = [
+        message
+        for name in ("layer", "deaf", "wait")
+        for message in (
+            request("find", name=name),
+            request(
+                "unreached",
+                torch.ones(2),
+                of=["object", ("layer", "deaf", "wait").index(name)],
+                seconds=0.3,
+            ),
+        )
+    ]
+    _, _, layer, _, deaf, _, late = replies(*requests, texts=texts)
+    assert layer["value"] == []
+    assert deaf["value"] == ["input 1"]
+    assert late["wrong"] == "your code takes too long here."

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from minitransformer.homework import remote, sandbox, visible
-from minitransformer.homework.checking import Wrong, call
+from minitransformer.homework.checking import Wrong, call, must_learn
 from minitransformer.homework.remote import Ended, Session
 from minitransformer.homework.sandbox import Limits
 
@@ -398,6 +398,30 @@ def test_files_are_limited_in_size_and_number(behind):
             attempt(behind(), "many_files", 64 << 20)
     with pytest.raises(Wrong, match="Too many open files"):
         attempt(behind(), "descriptors")
+
+
+@linux
+@pytest.mark.parametrize(
+    ("forged", "words"),
+    [("3", "gradients can't be read"), ("['\\x1b' + 999 * 'x']", "x" * 299)],
+)
+def test_forged_names_of_what_gets_no_gradient_are_only_text(forged, words):
+    source = f"""
+import minitransformer.homework.checking as judge
+
+judge.unreached = lambda *_: {forged}
+
+
+def double(x):
+    return 2 * x
+"""
+    with Session(Limits(seconds=20)) as session:
+        session.run([source], False)
+        session.begin_task()
+        with pytest.raises(Wrong, match=words) as caught:
+            must_learn(session.find("double"), torch.ones(2))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
 
 
 # Ends ---
