@@ -71,16 +71,18 @@ def train(who: str, steps: int, tokens: int, small: bool) -> dict[str, Any]:
             model, examples, examples[:2], options, recompute=again
         )
         step: Any = lambda batch: trainer.update([batch])  # noqa: E731
-    before, course = held(), []
+    before, most, course = held(), 0.0, []
     rng = random.Random(0)
     for number in range(1, steps + 1):
         step(rng.choice(batches))
+        most = max(most, held())
         if number % max(1, steps // 20) == 0:
-            course.append(round(held(), 1))
+            course.append(round(most, 1))
+            most = 0.0
     return {
         "before": round(before, 1),
         "peak": round(peak(), 1),
-        "held": course,
+        "most_held": course,
     }
 
 

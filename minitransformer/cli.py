@@ -21,7 +21,7 @@ from minitransformer.errors import UserError
 if TYPE_CHECKING:
     from minitransformer.corpora import Corpus
     from minitransformer.evaluation import Score
-    from minitransformer.homework.sandbox import Limits
+    from minitransformer.homework.grading.sandbox import Limits
     from minitransformer.recipes import Recipe
     from minitransformer.translator import Translator
 
@@ -889,7 +889,7 @@ def check(
       minitransformer check hw2 hw2.ipynb --seed 4711
     """
     from minitransformer.homework.checking import require_seed
-    from minitransformer.homework.judging import judge_file
+    from minitransformer.homework.grading.judging import judge_file
     from minitransformer.homework.tasks import require_assignment
 
     require_assignment(assignment)
@@ -910,7 +910,7 @@ def check(
 def _limits(
     assignment: str, timeout: float | None, memory: int | None
 ) -> "Limits":
-    from minitransformer.homework.sandbox import limits_for
+    from minitransformer.homework.grading.sandbox import limits_for
 
     if timeout is not None and not 1 <= timeout <= 86_400:
         raise UserError(f"--timeout {timeout:g} must be 1 to 86400 seconds.")
@@ -965,8 +965,8 @@ def grade(
       minitransformer grade hw2/ --out hw2.csv --canvas gradebook.csv
     """
     from minitransformer.homework.checking import require_seed
-    from minitransformer.homework.class_grading import grade_class
-    from minitransformer.homework.grading import Plan, guess_assignment
+    from minitransformer.homework.grading.classes import grade_class
+    from minitransformer.homework.grading.folders import Plan, guess_assignment
     from minitransformer.homework.tasks import require_assignment
 
     if not 1 <= jobs <= MAX_JOBS:

@@ -48,10 +48,10 @@ _SMALL = {
     "dropout": 0.25,
 }
 _MULTI30K = Recipe(
-    sizes={**_SMALL, "num_heads": 8},
+    sizes={**_SMALL, "dropout": 0.15, "final_norm": False},
     vocab_size=8_000,
     options=TrainingOptions(
-        updates=5_800,
+        updates=4_800,
         batch_tokens=1_536,
         learning_rate=4e-3,
         schedule="linear",
@@ -76,11 +76,11 @@ RECIPES = {
         ),
     ),
     "tatoeba-zh-en": Recipe(
-        sizes={**_SMALL, "d_ff": 512, "dropout": 0.2},
-        vocab_size=8_000,
-        target_vocab_size=8_000,
+        sizes={**_SMALL, "d_ff": 512, "dropout": 0.1, "final_norm": False},
+        vocab_size=3_200,  # hardly more than single characters
+        target_vocab_size=4_000,
         options=TrainingOptions(
-            updates=7_600,
+            updates=6_600,
             batch_tokens=1_536,
             learning_rate=2.5e-3,
             schedule="linear",

@@ -151,7 +151,7 @@ def test_memory_is_measured(tmp_path):
     result, _ = measured(tmp_path, "memory.py", *arguments)
     assert len(result["peak_share_of_torch"]) == 4
     assert all(0 < x < 2 for x in result["peak_share_of_torch"].values())
-    assert len(result["long_training"]["held"]) == 20
+    assert len(result["long_training"]["most_held"]) == 20
     assert set(result["attention"]) == {"causal", "full"}
 
 

@@ -16,8 +16,12 @@ import typer
 
 from minitransformer.cli import app
 from minitransformer.homework import tasks
-from minitransformer.homework.sandbox import LAYERS, MAX_PRINTED, limits_for
-from minitransformer.homework.submissions import MAX_FILE
+from minitransformer.homework.grading.sandbox import (
+    LAYERS,
+    MAX_PRINTED,
+    limits_for,
+)
+from minitransformer.homework.grading.submissions import MAX_FILE
 from minitransformer.homework.tasks import ASSIGNMENTS
 from tools import homework, nb
 from tools.gallery_page import slug

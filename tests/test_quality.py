@@ -73,10 +73,14 @@ def test_a_run_is_a_recipe_with_changes(quality):
     assert sorted((each.corpus, each.seed) for each in finals) == sorted(
         (corpus, seed) for corpus in quality.FINAL for seed in range(3)
     )
-    third = runs["multi30k-en-de/a-third-dropout-0.2-0"].recipe
-    whole = runs["multi30k-en-de/final-0"].recipe
-    assert 3 * third.options.updates == whole.options.updates
-    assert (third.sizes["dropout"], whole.sizes["dropout"]) == (0.2, 0.3)
+    step = runs["multi30k-en-de/step-dropout-0.25-0"].recipe
+    base = runs["multi30k-en-de/step-the-recipe-0"].recipe
+    plain = runs["multi30k-en-de/recipe-0"].recipe
+    assert step.sizes == base.sizes | {"dropout": 0.25} != base.sizes
+    assert step.options == base.options
+    assert base.options.updates == quality.STEP_UPDATES
+    assert base.options.updates < plain.options.updates
+    assert base.sizes == plain.sizes
 
 
 def test_it_trains_scores_and_goes_on(quality, small_corpus, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from minitransformer import Transformer, TransformerConfig
+from minitransformer import Transformer, TransformerConfig, training
 from minitransformer.checkpoints import load_tensors
 from minitransformer.config import BOS_ID, EOS_ID
 from minitransformer.corpora import Corpus, Pair
@@ -183,6 +183,18 @@ def test_the_average_follows_the_weights():
         strict=True,
     ):
         assert_close(ours, memory * old + (1 - memory) * theirs)
+
+
+def test_memory_is_trimmed_now_and_then(monkeypatch):
+    trimmed = []
+    trainer = Trainer(build(), backwards(9), backwards(3), options())
+    monkeypatch.setattr(training, "TRIM_EVERY", 3)
+    monkeypatch.setattr(
+        training, "trim_memory", lambda: trimmed.append(trainer.updates)
+    )
+    for _ in range(7):
+        trainer.update([make_batch(backwards(9))])
+    assert trimmed == [3, 6]
 
 
 def test_recomputed_layers_remember_less_and_end_with_the_same_bits():

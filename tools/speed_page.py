@@ -315,7 +315,7 @@ def memory(result: dict[str, Any]) -> dict[str, str]:
         for name, found in result["training"].items()
     }
     theirs = result["training"]["nn.Transformer"]
-    held = result["long_training"]["held"]
+    held = result["long_training"]["most_held"]
     settled = held[len(held) // 10 :]
     lines = [
         "- Training, as above, with 4,096 tokens in a batch:"
@@ -327,17 +327,18 @@ def memory(result: dict[str, Any]) -> dict[str, str]:
         f" {peaks['minitransformer --recompute']} MiB. `nn.Transformer` that"
         " returns memory at once takes"
         f" {peaks['nn.Transformer, memory returned']}.",
-        "- Over a thousand steps of varying shapes the process held between"
-        f" {min(settled):,.0f} and {max(settled):,.0f} MiB, once it had seen"
-        " a hundred of them.",
+        "- Over a thousand steps of varying shapes, once it had seen a"
+        " hundred of them, the most that the process held within fifty was"
+        f" between {min(settled):,.0f} and {max(settled):,.0f} MiB.",
     ]
     tokens = result["attention_tokens"]
     scores = 8 * tokens**2 * 4 / 2**20  # heads, scores, bytes
     for kind, found in result["attention"].items():
+        over = found["over_output"]  # below 0: an earlier peak was higher
         lines.append(
             f"- Attention over {tokens:,} tokens, {kind}:"
-            f" {found['over_output']:.1f} MiB beyond its output. All scores"
-            f" at once would take {scores:,.0f}."
+            f" {'less than 1' if over < 1 else f'{over:.0f}'} MiB beyond its"
+            f" output. All scores at once would take {scores:,.0f}."
         )
     return {"memory_table": "\n".join(lines)}
 

@@ -159,7 +159,8 @@ def require_seed(seed: int) -> None:
 def _load_chapter(name: str) -> None:
     """Import the checks of the chapter that ``name`` begins with, if any."""
     number = re.match(r"\d{1,2}(?=\.)", name)
-    module = f"{__package__}.chapter{int(number[0]) if number else 0:02}"
+    chapter = int(number[0]) if number else 0
+    module = f"{__package__}.chapters.chapter{chapter:02}"
     if name == "ready":
         module = f"{__package__}.ready"
     if find_spec(module) is not None:

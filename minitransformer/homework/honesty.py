@@ -36,7 +36,7 @@ OPEN = frozenset(
         "homework",
         "homework.checking",
         "homework.honesty",
-        "homework.learner_process",
+        "homework.inside.learner_process",
         "homework.tasks",
         "multi30k",
         "own_files",

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from minitransformer.homework.cells import (
+from minitransformer.homework.inside.cells import (
     Compiler,
     pieces,
     pieces_of_script,

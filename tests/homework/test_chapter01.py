@@ -8,7 +8,8 @@ import torch
 from judging import fails, passes
 from torch import nn
 
-from minitransformer.homework import chapter01, check
+from minitransformer.homework import check
+from minitransformer.homework.chapters import chapter01
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from judging import fails, passes
 
 from minitransformer import scaled_dot_product_attention
-from minitransformer.homework import chapter02, check
+from minitransformer.homework import check
+from minitransformer.homework.chapters import chapter02
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from torch import nn
 
 from minitransformer import SelfAttention, scaled_dot_product_attention
 from minitransformer.counting import count_parameters
-from minitransformer.homework import chapter03, check
+from minitransformer.homework import check
+from minitransformer.homework.chapters import chapter03
 
 
 @pytest.mark.parametrize("name", ["3.1", "3.2", "3.3", "3.4"])

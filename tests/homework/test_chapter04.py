@@ -12,7 +12,8 @@ from judging import fails, passes
 
 from minitransformer import causal_mask, scaled_dot_product_attention
 from minitransformer.dropout import dropout
-from minitransformer.homework import chapter04, check
+from minitransformer.homework import check
+from minitransformer.homework.chapters import chapter04
 
 
 @pytest.mark.parametrize(

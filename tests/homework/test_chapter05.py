@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from minitransformer import MultiHeadAttention, scaled_dot_product_attention
-from minitransformer.homework import chapter05, check
+from minitransformer.homework import check
+from minitransformer.homework.chapters import chapter05
 from tools import nb
 
 # 5.1: the drawing ---

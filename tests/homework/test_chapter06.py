@@ -8,7 +8,8 @@ import torch
 from judging import fails, passes
 
 from minitransformer import SelfAttention
-from minitransformer.homework import chapter06, check
+from minitransformer.homework import check
+from minitransformer.homework.chapters import chapter06
 from minitransformer.positions import stretched_positions
 
 

@@ -10,7 +10,8 @@ from judging import fails, passes
 from torch import nn
 
 from minitransformer import AddNorm, layer_norm
-from minitransformer.homework import chapter07, check
+from minitransformer.homework import check
+from minitransformer.homework.chapters import chapter07
 
 
 @pytest.mark.parametrize("name", ["7.1", "7.2", "7.3", "7.4", "7.5"])

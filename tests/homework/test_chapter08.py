@@ -269,7 +269,7 @@ def test_a_large_bias_does_not_stand_for_a_second_unit(bias):
 
 def test_nought_for_two_negatives_is_explained(monkeypatch):
     # Four units can't give it, but a learner may reach it on our numbers.
-    from minitransformer.homework import chapter08
+    from minitransformer.homework.chapters import chapter08
 
     x = torch.randn(20, 2)
     with pytest.raises(chapter08.Wrong, match="both are negative"):

@@ -15,7 +15,8 @@ from minitransformer import (
 )
 from minitransformer.config import BOS_ID, EOS_ID, PAD_ID
 from minitransformer.decoding import greedy_decode
-from minitransformer.homework import chapter09, check
+from minitransformer.homework import check
+from minitransformer.homework.chapters import chapter09
 from minitransformer.residual import layer_norm
 from minitransformer.tracing import trace
 

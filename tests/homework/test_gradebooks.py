@@ -5,13 +5,13 @@ import unicodedata
 import pytest
 
 from minitransformer.errors import UserError
-from minitransformer.homework.gradebooks import (
+from minitransformer.homework.grading.folders import Row, harmless, write_csv
+from minitransformer.homework.grading.gradebooks import (
     fill_canvas,
     fill_moodle,
     read_table,
 )
-from minitransformer.homework.grading import Row, harmless, write_csv
-from minitransformer.homework.judging import Report, TaskResult
+from minitransformer.homework.grading.judging import Report, TaskResult
 
 CANVAS = """\
 Student,ID,SIS User ID,SIS Login ID,Section,hw1 (11),hw2 (12),Final Score

@@ -15,19 +15,19 @@ import small
 
 from minitransformer.cli import run
 from minitransformer.errors import UserError
-from minitransformer.homework import (
-    class_grading,
+from minitransformer.homework import tasks
+from minitransformer.homework.grading import (
+    classes,
     feedback,
-    grading,
+    folders,
     judges,
-    tasks,
 )
-from minitransformer.homework.class_grading import grade_class
-from minitransformer.homework.grading import Plan, Row
-from minitransformer.homework.judges import Worker
-from minitransformer.homework.judging import Report, TaskResult
-from minitransformer.homework.remote import Session
-from minitransformer.homework.sandbox import LAYERS, Limits
+from minitransformer.homework.grading.classes import grade_class
+from minitransformer.homework.grading.folders import Plan, Row
+from minitransformer.homework.grading.judges import Worker
+from minitransformer.homework.grading.judging import Report, TaskResult
+from minitransformer.homework.grading.remote import Session
+from minitransformer.homework.grading.sandbox import LAYERS, Limits
 
 HERE = Path(__file__).parent
 LIMITS = Limits(seconds=20, memory=1024)
@@ -45,7 +45,7 @@ def _small_assignment(monkeypatch, tmp_path_factory):
     small.register()
     folder = tmp_path_factory.mktemp("solutions")
     (folder / "hw9.py").write_text(small.SOLUTION)
-    monkeypatch.setattr(grading, "SOLUTIONS", folder)
+    monkeypatch.setattr(folders, "SOLUTIONS", folder)
     monkeypatch.setattr(judges, "PROGRAM", PROGRAM)
 
 
@@ -75,7 +75,7 @@ class Fake(Worker):
     layers: dict[str, str] = {}  # noqa: RUF012
 
     def judge(self, path, assignment, seed, required):
-        if path.parent != grading.SOLUTIONS:
+        if path.parent != folders.SOLUTIONS:
             self.judged.append(path.name)
         report = report_of("wrong" not in path.read_text(), seed)
         report.layers.update(self.layers)
@@ -84,7 +84,7 @@ class Fake(Worker):
 
 @pytest.fixture
 def fake(monkeypatch):
-    monkeypatch.setattr(grading, "Worker", Fake)
+    monkeypatch.setattr(folders, "Worker", Fake)
     monkeypatch.setattr(Fake, "judged", [])
     monkeypatch.setattr(Fake, "layers", {})
     return Fake
@@ -166,7 +166,7 @@ def test_everyone_gets_a_row_whatever_they_handed_in(tmp_path, limited):
 
 def test_nobody_is_judged_unless_the_reference_is_right(folder, tmp_path):
     wrong = small.SOLUTION.replace("2 * x", "3 * x")
-    (grading.SOLUTIONS / "hw9.py").write_text(wrong)
+    (folders.SOLUTIONS / "hw9.py").write_text(wrong)
     out = tmp_path / "grades.csv"
     with pytest.raises(UserError, match="scores 2 of 5 points here, so nobo"):
         list(grade_class(folder, NINE, out))
@@ -199,12 +199,12 @@ sys.path.append({here!r})
 from pathlib import Path
 import small
 small.register()
-from minitransformer.homework import grading, judges
-from minitransformer.homework.class_grading import grade_class
-from minitransformer.homework.sandbox import Limits
-grading.SOLUTIONS = Path({solutions!r})
+from minitransformer.homework.grading import folders, judges
+from minitransformer.homework.grading.classes import grade_class
+from minitransformer.homework.grading.sandbox import Limits
+folders.SOLUTIONS = Path({solutions!r})
 judges.PROGRAM = {program!r}
-plan = grading.Plan("hw9", limits=Limits(seconds=20, memory=1024))
+plan = folders.Plan("hw9", limits=Limits(seconds=20, memory=1024))
 list(grade_class(Path({folder!r}), plan, Path({out!r})))
 """
 
@@ -225,7 +225,7 @@ def test_a_run_that_was_killed_goes_on(folder, tmp_path, fake, limited, boxes):
     (folder / "bo.py").write_text(f"{mark} = 1\nwhile True: pass")
     program = RUN.format(
         here=str(HERE),
-        solutions=str(grading.SOLUTIONS),
+        solutions=str(folders.SOLUTIONS),
         program=PROGRAM,
         folder=str(folder),
         out=str(out),
@@ -300,10 +300,10 @@ def test_results_are_kept_by_all_they_depend_on(fake, folder, tmp_path):
     assert judged(Plan("hw9", limits=Limits(9))) == ["ada", "bo", "cy"]
     assert judged() == []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grading, "__version__", "next")
+        patch.setattr(folders, "__version__", "next")
         assert judged() == ["ada", "bo", "cy"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grading, "_tests", lambda: "changed")
+        patch.setattr(folders, "_tests", lambda: "changed")
         assert judged() == ["ada", "bo", "cy"]
     kept.write_text('[1]\n{"key": 1}\n\n5\n{"key": {}, "report": 1}\n')
     assert judged() == ["ada", "bo", "cy"]
@@ -317,7 +317,7 @@ def test_several_are_judged_at_a_time(fake, folder, tmp_path, monkeypatch):
     judge = fake.judge
 
     def wait(self, path, *rest):
-        if path.parent != grading.SOLUTIONS:
+        if path.parent != folders.SOLUTIONS:
             together.wait()
         return judge(self, path, *rest)
 
@@ -431,7 +431,7 @@ def test_a_mistake_is_told_in_one_line(
 
 def test_the_command_grades(fake, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tasks, "ASSIGNMENTS", ("hw9",))
-    monkeypatch.setattr(grading, "ASSIGNMENTS", ("hw9",))
+    monkeypatch.setattr(folders, "ASSIGNMENTS", ("hw9",))
     (folder / "hw9_di.py").write_text("wrong")
     out = tmp_path / "grades.csv"
     pages = tmp_path / "pages"
@@ -440,7 +440,7 @@ def test_the_command_grades(fake, folder, tmp_path, monkeypatch, capsys):
     assert "4 submissions judged" in capsys.readouterr().out
     assert grades(out)["hw9_di"]["points"] == "0"
     assert len(list(pages.iterdir())) == 4
-    assert class_grading.tqdm is not None
+    assert classes.tqdm is not None
 
 
 def test_the_command_checks(monkeypatch, tmp_path, capsys):

@@ -11,7 +11,7 @@ from torch import nn
 
 import minitransformer as package
 from minitransformer.homework import check
-from minitransformer.homework import hw2_slips as slips
+from minitransformer.homework.hw2 import slips
 from minitransformer.homework.tasks import find_task, tasks_of
 from minitransformer.masks import padding_mask
 from tests.homework.judging import fails, passes
@@ -225,7 +225,7 @@ def test_a_wrong_split_is_explained(answer, words, monkeypatch):
 
 def copied(name):
     """Give one of the package's slips as if a learner had written it."""
-    source = (nb.ROOT / "minitransformer/homework/hw2_slips.py").read_text()
+    source = (nb.ROOT / "minitransformer/homework/hw2/slips.py").read_text()
     return run_source(source)[name]
 
 

@@ -27,7 +27,9 @@ from minitransformer.evaluation import (
     bleu,
     split_words,
 )
-from minitransformer.homework import check, hw5, hw5_bleu, hw5_search
+from minitransformer.homework import check, hw5
+from minitransformer.homework.hw5 import bleu as hw5_bleu
+from minitransformer.homework.hw5 import search as hw5_search
 from minitransformer.homework.tasks import find_task, tasks_of
 from minitransformer.model import Transformer
 from minitransformer.sampling import next_probabilities

@@ -9,12 +9,13 @@ import pytest
 import small
 import torch
 
-from minitransformer.homework import judging, remote, tasks
+from minitransformer.homework import tasks
 from minitransformer.homework.checking import Wrong
-from minitransformer.homework.judging import Report, judge, judge_file
-from minitransformer.homework.remote import Session
-from minitransformer.homework.sandbox import Limits
-from minitransformer.homework.submissions import Content
+from minitransformer.homework.grading import judging, remote
+from minitransformer.homework.grading.judging import Report, judge, judge_file
+from minitransformer.homework.grading.remote import Session
+from minitransformer.homework.grading.sandbox import Limits
+from minitransformer.homework.grading.submissions import Content
 from minitransformer.homework.tasks import tasks_of
 
 LIMITS = Limits(seconds=40, memory=1024)
@@ -297,7 +298,8 @@ def test_what_a_learner_changes_in_torch_or_in_us_changes_no_verdict():
     source = """
 import torch, sys
 import minitransformer.homework as homework
-from minitransformer.homework import checking, honesty, wire
+from minitransformer.homework import checking, honesty
+from minitransformer.homework.inside import wire
 torch.allclose = torch.equal = lambda *inputs, **options: True
 checking.is_near = checking._same = lambda *inputs, **options: True
 checking.Wrong = checking.Unanswered = type("Fine", (Exception,), {})

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import minitransformer.homework
-from minitransformer.homework import checking, learner_process, wire
-from minitransformer.homework.learner_process import Service
-from minitransformer.homework.wire import Packer, Unpacker
+from minitransformer.homework import checking
+from minitransformer.homework.inside import learner_process, wire
+from minitransformer.homework.inside.learner_process import Service
+from minitransformer.homework.inside.wire import Packer, Unpacker
 
 SOURCE = """
 import time, torch

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from minitransformer.homework import remote, sandbox, visible
 from minitransformer.homework.checking import Wrong, call, must_learn
-from minitransformer.homework.remote import Ended, Session
-from minitransformer.homework.sandbox import Limits
+from minitransformer.homework.grading import remote, sandbox, visible
+from minitransformer.homework.grading.remote import Ended, Session
+from minitransformer.homework.grading.sandbox import Limits
 
 linux = pytest.mark.skipif(
     sys.platform != "linux", reason="its walls exist only on Linux"
@@ -243,7 +243,14 @@ def test_other_files_are_out_of_reach(behind, secret, off, stops):
 
 @linux
 @pytest.mark.parametrize(
-    "name", ["solutions/__init__.py", "hw1.py", "tasks.py", "judging.py"]
+    "name",
+    [
+        "solutions/__init__.py",
+        "hw1/__init__.py",
+        "hw1/softmax.py",
+        "tasks.py",
+        "grading/judging.py",
+    ],
 )
 @pytest.mark.parametrize("off", [(), ("root",), ("files",), ("root", "files")])
 def test_answers_and_tests_are_out_of_reach(behind, name, off):
@@ -486,7 +493,7 @@ def test_a_wall_that_is_required_and_missing_stops_it_before_the_code():
 
 
 def test_what_stays_readable_holds_no_answer():
-    from minitransformer.homework import kernel
+    from minitransformer.homework.inside import kernel
 
     parts = dict(kernel.without(visible.readable(), visible.hidden()))
     homework = visible.PACKAGE / "homework"
@@ -495,7 +502,10 @@ def test_what_stays_readable_holds_no_answer():
     whole = [Path(path) for path, all_of_it in parts.items() if all_of_it]
     answers = homework / "solutions" / "__init__.py"
     assert not any(answers.is_relative_to(path) for path in whole)
-    assert any((homework / "wire.py").is_relative_to(path) for path in whole)
+    assert any(
+        (homework / "inside" / "wire.py").is_relative_to(path)
+        for path in whole
+    )
 
 
 def test_each_missing_wall_is_told_in_a_sentence():

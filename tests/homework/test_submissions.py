@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from minitransformer.errors import UserError
-from minitransformer.homework import submissions
-from minitransformer.homework.submissions import (
+from minitransformer.homework.grading import submissions
+from minitransformer.homework.grading.submissions import (
     Unreadable,
     find_submissions,
     guess,

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from minitransformer.homework import tasks
-from minitransformer.homework.grading import SOLUTIONS
-from minitransformer.homework.judging import judge_file
-from minitransformer.homework.remote import Session
-from minitransformer.homework.sandbox import Limits, limits_for
+from minitransformer.homework.grading.folders import SOLUTIONS
+from minitransformer.homework.grading.judging import judge_file
+from minitransformer.homework.grading.remote import Session
+from minitransformer.homework.grading.sandbox import Limits, limits_for
 from minitransformer.homework.tasks import ASSIGNMENTS, find_task
 
 sys.path.insert(0, str(Path(__file__).parents[2]))

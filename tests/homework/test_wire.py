@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from minitransformer.homework import wire
-from minitransformer.homework.wire import Packer, Unpacker, WireError
+from minitransformer.homework.inside import wire
+from minitransformer.homework.inside.wire import Packer, Unpacker, WireError
 
 
 def refuse(value):

@@ -1,0 +1,1 @@
+"""What judges submissions from outside the walls, and writes the grades."""
