@@ -310,6 +310,21 @@ def test_results_are_kept_by_all_they_depend_on(fake, folder, tmp_path):
     assert judged(resume=False) == ["ada", "bo", "cy"]
 
 
+@pytest.mark.parametrize("name", ["tasks.py", "hw1/softmax.py"])
+def test_results_are_made_anew_when_a_test_changes(
+    name, tmp_path, monkeypatch
+):
+    ours = folders.PACKAGE / "homework" / name
+    copied = tmp_path / "homework" / name
+    copied.parent.mkdir(parents=True)
+    copied.write_bytes(ours.read_bytes())
+    monkeypatch.setattr(folders, "PACKAGE", tmp_path)
+    before = folders._tests()
+    assert folders._tests() == before
+    copied.write_text(copied.read_text() + "# changed\n")
+    assert folders._tests() != before
+
+
 def test_several_are_judged_at_a_time(fake, folder, tmp_path, monkeypatch):
     import threading
 

@@ -231,7 +231,7 @@ def _key(submission: Submission, plan: Plan, seed: int) -> str:
 def _tests() -> str:
     """Return a fingerprint of all tests."""
     found = hashlib.sha256()
-    for path in sorted((PACKAGE / "homework").glob("*.py")):
+    for path in sorted((PACKAGE / "homework").rglob("*.py")):
         found.update(path.read_bytes())
     return found.hexdigest()
 
