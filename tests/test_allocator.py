@@ -56,12 +56,14 @@ def pages_after(script, first):
 
 @needs_glibc
 def test_pages_come_once():
-    # A busy system may take pages away meanwhile: so the least of three.
     kept = [pages_after(FAULTS, "assert keep_memory()") for _ in range(3)]
-    assert min(kept) < 100
     # Otherwise 48 MiB come anew each time, be it in pages of 2 MiB.
-    assert pages_after(FAULTS, "pass") > 200
+    usual = pages_after(FAULTS, "pass")
+    assert usual > 200
     assert pages_after(FAULTS, "assert return_memory()") > 200
+    # A busy system takes a large page away and brings it back as 512 small
+    # ones: so the least of three, and little beside 120,000 small ones.
+    assert min(kept) < max(100, usual / 100)
 
 
 # What does a process hold, after tensors of all sizes came and went, and a

@@ -27,9 +27,10 @@ from minitransformer.evaluation import (
     bleu,
     split_words,
 )
-from minitransformer.homework import check, hw5
+from minitransformer.homework import check
 from minitransformer.homework.hw5 import bleu as hw5_bleu
 from minitransformer.homework.hw5 import search as hw5_search
+from minitransformer.homework.hw5.translator import ENOUGH, unseen
 from minitransformer.homework.tasks import find_task, tasks_of
 from minitransformer.model import Transformer
 from minitransformer.sampling import next_probabilities
@@ -1206,11 +1207,11 @@ def test_copying_and_a_dictionary_stay_far_below():
     copy = CopyBaseline()
     for seed in range(3):
         torch.manual_seed(1_000 * seed + 1)
-        pairs = hw5.unseen(60)
+        pairs = unseen(60)
         sources = [pair.source for pair in pairs]
         right = [[pair.target] for pair in pairs]
         assert bleu(copy.translate(sources), right).value < 5
-        assert bleu(words.translate(sources), right).value < hw5.ENOUGH - 15
+        assert bleu(words.translate(sources), right).value < ENOUGH - 15
         assert len(set(sources)) == 60
     best = dict(words.best)
 
@@ -1232,7 +1233,7 @@ def test_the_sentences_are_of_the_test_split():
         for pair, split in islice(stories(), 5_000)
         if split == "train"
     }
-    assert not seen & {pair.source for pair in hw5.unseen(60)}
+    assert not seen & {pair.source for pair in unseen(60)}
 
 
 @pytest.mark.parametrize(
@@ -1475,7 +1476,7 @@ def test_a_mistake_with_the_state_is_named(answer, words):
 
 def test_the_numbers_of_the_text_are_right(right):
     text = (nb.BOOK / "homework" / "hw5.md").read_text("utf-8")
-    assert f"asked for {hw5.ENOUGH:.0f} BLEU" in text
+    assert f"asked for {ENOUGH:.0f} BLEU" in text
     ours, theirs = "a dog sat on the mat", "a cat sat on the mat again"
     assert f"{right['bleu']([ours.split()], [theirs.split()]):.1f}" == "45.5"
     assert "= 45.5$" in text
