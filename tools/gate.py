@@ -236,10 +236,14 @@ ALTERATIONS = (
 )
 
 
-def let_through(stored: list[Any], new: list[Any]) -> list[str]:
-    """Name the alterations of the stored outputs that would pass unnoticed."""
+def let_through(new: list[Any]) -> list[str]:
+    """Name the alterations of a cell's outputs that would pass unnoticed.
+
+    The outputs are those of this run: stored ones may be a unit off already,
+    on another processor, and an alteration may bring them nearer.
+    """
     return [
         alter.__name__
         for alter in ALTERATIONS
-        if any(not differences(copy, new) for copy in alter(stored))
+        if any(not differences(copy, new) for copy in alter(new))
     ]

@@ -70,7 +70,7 @@ def test_the_letters_are_mixed():
 
 @pytest.mark.parametrize("answers", [KEY, "".join(KEY).lower(), tuple(KEY)])
 def test_all_ten_right(answers):
-    passes("ready", answers)
+    assert passes("ready", answers)
 
 
 def test_the_key_hangs_on_no_seed():
