@@ -45,10 +45,10 @@ _SMALL = {
     "num_encoder_layers": 4,
     "num_decoder_layers": 4,
     "d_ff": 256,
-    "dropout": 0.25,
+    "final_norm": False,
 }
 _MULTI30K = Recipe(
-    sizes={**_SMALL, "dropout": 0.15, "final_norm": False},
+    sizes={**_SMALL, "dropout": 0.15},
     vocab_size=8_000,
     options=TrainingOptions(
         updates=4_800,
@@ -65,7 +65,6 @@ RECIPES = {
             "num_decoder_layers": 3,
             "dropout": 0.1,
             "max_len": 128,
-            "final_norm": False,
         },
         vocab_size=2_000,
         options=TrainingOptions(
@@ -76,7 +75,7 @@ RECIPES = {
         ),
     ),
     "tatoeba-zh-en": Recipe(
-        sizes={**_SMALL, "d_ff": 512, "dropout": 0.1, "final_norm": False},
+        sizes={**_SMALL, "d_ff": 512, "dropout": 0.1},
         vocab_size=3_200,  # hardly more than single characters
         target_vocab_size=4_000,
         options=TrainingOptions(
