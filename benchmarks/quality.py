@@ -87,6 +87,7 @@ STEPS: dict[str, dict[str, dict[str, Any]]] = {
         "dropout 0.25": {"dropout": 0.25},
         "wider": _WIDER,
         "vocabulary of 4,000": {"vocab_size": 4_000},
+        "vocabulary of 12,000": {"vocab_size": 12_000},
         "two vocabularies": {"vocab_size": 5_000, "target_vocab_size": 5_000},
         "no smoothing": {"label_smoothing": 0.0},
         "no average": {"average": 0.0},
@@ -294,7 +295,7 @@ def test_recurrent(
     lines, scores = translated(translator, corpus, "test")
     (folder / "test.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     found = [{"of": "model", **asdict(score)} for score in scores]
-    return {"test": {"scores": found}}
+    return {"test": {"scores": found, "sentences": len(lines)}}
 
 
 def test(run: Run, folder: Path) -> dict[str, Any]:

@@ -71,6 +71,16 @@ def check_attention(
             f"There are {key.shape[-2]} keys and {value.shape[-2]} values:"
             " every key needs one value."
         )
+    shapes = query.shape[:-2], key.shape[:-2], value.shape[:-2]
+    if shapes != (shapes[0],) * 3:  # seldom: one for all will do
+        try:
+            torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
+        except RuntimeError:
+            raise UserError(
+                "Before their last two, query, key and value have sizes"
+                f" {', '.join(str(tuple(shape)) for shape in shapes)}: these"
+                " must be equal, or 1 where one serves all."
+            ) from None
     if mask is None:
         return
     if mask.dtype != torch.bool:

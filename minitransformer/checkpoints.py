@@ -26,6 +26,7 @@ from minitransformer.recurrent import RecurrentConfig, TranslationModel
 from minitransformer.text import Tokenizer
 
 FORMAT = 1  # raise it whenever an old file would be misread
+WEIGHTS = "model.safetensors"
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -162,9 +163,17 @@ def save_weights(
             again.add("target_embedding.weight")
     kept = {k: v for k, v in weights.items() if k not in again}
     save_tensors(
-        folder / "model.safetensors",
+        folder / WEIGHTS,
         compact(kept) if small else kept,
-        {**facts, "config": asdict(config)},
+        {**facts, "config": asdict(config), **_tokenizers_beside(folder)},
+    )
+
+
+def _tokenizers_beside(folder: Path) -> dict[str, Any]:
+    """Return the hashes of the tokenizers that weights are learned with."""
+    file = folder / "config.json"
+    return (
+        {"tokenizers": read_json(file)["tokenizers"]} if file.exists() else {}
     )
 
 
@@ -197,7 +206,7 @@ def load_config(
     try:
         config = TransformerConfig(**content["config"])
         hashes, about = dict(content["tokenizers"]), dict(content["about"])
-    except (KeyError, TypeError, UserError) as error:
+    except (KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(
             f"{folder / 'config.json'} is not as it was written ({error}):"
             " copy the model again."
@@ -230,7 +239,7 @@ def load_weights(folder: Path, model: TranslationModel) -> dict[str, Any]:
     Raises:
         UserError: If the file is damaged, or is another model's.
     """
-    path = folder / "model.safetensors"
+    path = folder / WEIGHTS
     tensors, facts = load_tensors(path)
     try:
         config = type(model.config)(**facts["config"])
@@ -241,11 +250,26 @@ def load_weights(folder: Path, model: TranslationModel) -> dict[str, Any]:
             f"{path} belongs to a model of another config than config.json"
             " beside it: copy the whole folder again."
         )
+    here = _tokenizers_beside(folder)
+    if (
+        here
+        and facts.get("tokenizers", here["tokenizers"]) not in here.values()
+    ):
+        raise UserError(
+            f"{path} was learned with other tokenizers than those beside it:"
+            " copy the whole folder again."
+        )
     weights = restore(tensors)
-    if model.config.tie_embeddings:
-        if model.target_embedding is model.source_embedding:
-            shared = weights["source_embedding.weight"]
-            weights["target_embedding.weight"] = shared
-        weights["output.weight"] = weights["target_embedding.weight"]
-    model.load_state_dict(weights)
+    try:
+        if model.config.tie_embeddings:
+            if model.target_embedding is model.source_embedding:
+                shared = weights["source_embedding.weight"]
+                weights["target_embedding.weight"] = shared
+            weights["output.weight"] = weights["target_embedding.weight"]
+        model.load_state_dict(weights)
+    except (KeyError, RuntimeError) as error:
+        raise UserError(
+            f"{path} lacks some of the weights that its config asks for: copy"
+            " the whole folder again."
+        ) from error
     return facts

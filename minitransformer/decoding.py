@@ -68,7 +68,9 @@ def greedy_decode(
     Returns:
         For each source sentence the target ids, without BOS and EOS.
     """
-    limit = max_len or length_limit(model, source)
+    if not len(source):
+        return []
+    limit = length_limit(model, source) if max_len is None else max_len
     results: list[list[int]] = [[] for _ in source]
     rows = list(range(len(source)))  # the sentence each row works on
     state = model.start(source)
@@ -124,7 +126,9 @@ def beam_search(
             f"{beam_size=} and {length_penalty=} won't do: a beam has at least"
             " 1 beginning, and the penalty's exponent is at least 0."
         )
-    limit = max_len or length_limit(model, source)
+    if not len(source):
+        return []
+    limit = length_limit(model, source) if max_len is None else max_len
     found: list[list[Hypothesis]] = [[] for _ in source]
     rows = list(range(len(source)))  # the sentence of each group of K beams
     K, device = beam_size, source.device

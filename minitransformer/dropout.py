@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minitransformer.errors import UserError
+
 
 def dropout(x: Tensor, p: float) -> Tensor:
     """Zero each number with chance ``p``, and scale the rest by 1 / (1 - p).
@@ -21,7 +23,11 @@ def dropout(x: Tensor, p: float) -> Tensor:
 
     Returns:
         The shape of ``x``.
+
+    Raises:
+        UserError: If there is no such chance, or nothing would be left.
     """
+    check_chance(p)
     if p == 0:
         return x
     if x.device.type != "cpu":
@@ -43,12 +49,25 @@ def relu_dropout(x: Tensor, p: float) -> Tensor:
 
     Returns:
         The shape of ``x``.
+
+    Raises:
+        UserError: As in `dropout`.
     """
     if p == 0 or x.device.type != "cpu":
         return dropout(x.relu(), p)
+    check_chance(p)
     apply: Any = _ReluDropout.apply
     dropped: Tensor = apply(x, _rounded(p))
     return dropped
+
+
+def check_chance(p: float) -> None:
+    """Raise a ``UserError`` unless some numbers stay."""
+    if not 0 <= p < 1:
+        raise UserError(
+            f"A chance of dropping of {p} won't do: choose one from 0 up to"
+            " below 1."
+        )
 
 
 def _rounded(p: float) -> int:
@@ -114,6 +133,7 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float):
         super().__init__()
+        check_chance(p)
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:

@@ -49,8 +49,12 @@ def output_loss(
         A scalar, in nats.
     """
     if not torch.is_grad_enabled():
-        logits = (hidden @ weight.T).float()
-        return smoothed_cross_entropy(logits, labels, smoothing)
+        total = torch.zeros((), device=hidden.device)
+        for start in range(0, len(hidden), CHUNK):
+            part = slice(start, start + CHUNK)
+            logits = (hidden[part] @ weight.T).float()  # (C, V)
+            total += smoothed_cross_entropy(logits, labels[part], smoothing)
+        return total
     apply: Any = _OutputLoss.apply
     loss: Tensor = apply(hidden, weight, labels, smoothing)
     return loss

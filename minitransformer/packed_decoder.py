@@ -44,7 +44,10 @@ def fast_step(model: TranslationModel, state: State) -> Step:
     if (
         isinstance(model, RecurrentTranslator)
         or isinstance(state, RecurrentState)
+        or type(model).step is not Transformer.step
+        or "step" in vars(model)
         or model.training
+        or model.output.bias is not None
         or leaves_no_key(state.source_mask)
         or not all(map(is_plain, (*model.decoder, model.output)))
     ):
@@ -66,11 +69,12 @@ PLAIN = {
 def is_plain(part: nn.Module) -> bool:
     """Say whether a part of the model does what its class says.
 
-    A hook, a method that was replaced (as `recorded_attention` does) or a
-    layer of another kind must be called to have its effect.
+    A hook, a method that was replaced (as `recorded_attention` does), a layer
+    of another kind or one that still trains must be called to have its effect.
     """
     return all(
         type(module) in PLAIN
+        and not module.training
         and not (module._forward_hooks or module._forward_pre_hooks)
         and vars(module).keys().isdisjoint(vars(type(module)))
         for module in part.modules()

@@ -167,7 +167,7 @@ def permutation_gap(function: Callable[[Tensor], Tensor], x: Tensor) -> float:
 
     Self-attention without positions scores rounding error; with positions or
     a causal mask it does not, which is the reason for positions. Two
-    permutations are tried, a swap and a rotation: together they generate all.
+    permutations are tried, a swap and a rotation: a probe, and no proof.
 
     Args:
         function: Maps ``(B, T, D)`` to ``(B, T, K)``.

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from minitransformer.allocator import keep_memory, return_memory
-from minitransformer.checkpoints import load_config, save_config
+from minitransformer.checkpoints import WEIGHTS, load_config, save_config
 from minitransformer.config import TransformerConfig
 from minitransformer.corpora import Corpus
 from minitransformer.counting import count_parameters
 from minitransformer.data import bucketed, encode_pairs, padding_share
 from minitransformer.errors import UserError
 from minitransformer.model import Transformer
+from minitransformer.processor import choose_device
 from minitransformer.text import Tokenizer
 from minitransformer.training import Trainer, TrainingOptions
 from minitransformer.workers import join_workers, restarts
@@ -145,8 +146,14 @@ def train_translator(
     prints = _fingerprint(corpus)
     workers, place = join_workers(choose_device(device), sharded)
     resume = resume or (restarts() > 0 and (folder / "config.json").exists())
+    last = folder / "last.safetensors"
     if resume:
         config, source_tokenizer, target_tokenizer, about = load_config(folder)
+        if (folder / WEIGHTS).exists() and not last.exists():
+            raise UserError(
+                f"{folder} holds a trained model, but not {last.name}, which"
+                " its training needs to go on: train anew in another folder."
+            )
         if about.get("fingerprint") != prints:
             raise UserError(
                 f"{folder} was trained on other sentences than {corpus.name}"
@@ -156,7 +163,8 @@ def train_translator(
         options = TrainingOptions(**about["options"])
     else:
         recipe = recipe or recipe_for(corpus.name)
-        if (folder / "config.json").exists():
+        names = ("config.json", WEIGHTS, last.name)
+        if any((folder / name).exists() for name in names):
             raise UserError(
                 f"{folder} holds a model already: choose another folder, or"
                 f" go on with `minitransformer train --resume {folder}`."
@@ -195,7 +203,6 @@ def train_translator(
     workers.wait()  # nothing is written before all is known to fit
     if workers.leads and not resume:
         save_config(folder, config, source_tokenizer, target_tokenizer, about)
-    last = folder / "last.safetensors"
     if last.exists():
         trainer.load(last)
     padding = padding_share(bucketed(train, options.batch_tokens, seed=0))
@@ -222,24 +229,6 @@ def tell(line: str) -> None:
 
 def _keep_quiet(line: str) -> None:
     """Leave it to the worker that leads to tell."""
-
-
-def choose_device(name: str) -> torch.device:
-    """Turn ``"auto"`` into the fastest device there is.
-
-    Raises:
-        UserError: If the device is unknown or absent.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):
-        raise UserError(
-            f"There is no device {name!r} here: choose auto or cpu."
-        ) from None
-    return device
 
 
 def make_tokenizers(

@@ -32,7 +32,7 @@ def is_short(q: Tensor, k: Tensor) -> bool:
         k: ``(..., S, d_k)``.
     """
     most = SHORT if torch.is_grad_enabled() else SHORT // 4
-    if q.shape[-2] * k.shape[-2] > most:
+    if q.shape[-2] * k.shape[-2] > most or q.shape[:-2] != k.shape[:-2]:
         return False
     return q.dtype.itemsize >= 4 or computes_bf16()
 

@@ -319,6 +319,7 @@ class Trainer:
     def _check_finite(self, name: str, value: float) -> None:
         """Stop before a number that is none reaches the weights."""
         if not math.isfinite(value):
+            self.optimizer.zero_grad()  # or it would stay for the next one
             raise UserError(
                 f"The {name} is {value} at update {self.updates}: train again"
                 " with a lower learning rate; the last good checkpoint is"

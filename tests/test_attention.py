@@ -237,6 +237,14 @@ def test_dropout_acts_only_in_training(size):
     assert torch.equal(attention(x, x, x), plain(x, x, x))
 
 
+@pytest.mark.parametrize("size", [S, 400], ids=["readable", "fused"])
+def test_one_memory_may_serve_many_queries(size):
+    attention = MultiHeadAttention(D, H)
+    query, memory = torch.randn(4, T, D), torch.randn(1, size, D)
+    expected = attention(query, *[memory.expand(4, size, D)] * 2)
+    assert_close(attention(query, memory, memory), expected)
+
+
 def test_dropout_drops_weights_and_returns_them_undropped():
     q, k = torch.randn(8, T, 3), torch.randn(8, S, 3)
     names = torch.eye(S).expand(8, S, S)  # makes the output show the weights
@@ -465,6 +473,10 @@ VALUE = torch.zeros(B, S, D_V)
         ),
         ({"mask": torch.ones(3, T, S).bool()}, r"shape \(3, 5, 7\)"),
         ({"mask": torch.ones(1, B, T, S).bool()}, r"shape \(1, 2, 5, 7\)"),
+        (
+            {"query": QUERY.repeat(2, 1, 1)},
+            r"sizes \(4,\), \(2,\), \(2,\): these must be equal, or 1",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(changes, message):
@@ -483,6 +495,8 @@ def test_both_paths_check_the_mask(size):
         attention(x, x, x, torch.ones(B, size, size).bool())
     with pytest.raises(UserError, match="every key needs one value"):
         attention(x, x, x[:, 1:])
+    with pytest.raises(UserError, match="one serves all"):
+        attention(torch.cat([x, x]), x, x)
 
 
 @pytest.mark.parametrize(("width", "heads"), [(10, 3), (8, 0), (8, -2)])

@@ -269,6 +269,25 @@ def test_weights_of_another_config_are_named(saved):
         load_weights(folder, Transformer(config))
 
 
+def test_weights_learned_with_other_tokenizers_are_named(saved):
+    folder, model = saved
+    other = Tokenizer.train([*LINES[::-1], "a fox, a fox"], 60)
+    save_config(folder, model.config, other, other, {})
+    with pytest.raises(UserError, match="learned with other tokenizers"):
+        load_all(folder, model)
+
+
+def test_missing_weights_are_named(tmp_path):
+    model, source, target = build(shared=False)
+    save_config(tmp_path, model.config, source, target, {})
+    for name in ("decoder.1.add_norm1.norm.weight", "target_embedding.weight"):
+        weights = model.state_dict()
+        del weights[name]
+        save_weights(tmp_path, model.config, weights, {})
+        with pytest.raises(UserError, match="lacks some of the weights"):
+            load_weights(tmp_path, model)
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_full_disk_leaves_the_old_weights(saved, monkeypatch, call):
     folder, model = saved

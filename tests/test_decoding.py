@@ -67,6 +67,14 @@ def greedy_without_cache(model, source, limit):
     return target[1:]
 
 
+def test_no_sentence_and_no_token(make_model):
+    model = make_model().eval()
+    nothing = torch.empty(0, 5, dtype=torch.int64)
+    assert greedy_decode(model, nothing) == []
+    assert beam_search(model, nothing, 3) == []
+    assert greedy_decode(model, torch.tensor([[5, 8, 2]]), max_len=0) == [[]]
+
+
 # Parity: with the slow, plain ways ---
 
 

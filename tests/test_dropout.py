@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from minitransformer.dropout import Dropout, dropout, relu_dropout
+from minitransformer.errors import UserError
 
 SHAPE = (7, 11, 1301)  # no multiple of the eight numbers a draw serves
 
@@ -19,6 +20,13 @@ def test_rate_scale_and_expectation(p):
     rounded = round(p * 256) / 256
     assert_close(values, torch.tensor([0.0, 1 / (1 - rounded)]))
     assert_close(y.mean(), torch.tensor(1.0), rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("p", [-0.5, 1.0, 1.5, float("nan")])
+def test_impossible_chances_are_named(p):
+    for use in (dropout, relu_dropout, lambda x, p: Dropout(p)(x)):
+        with pytest.raises(UserError, match=f"dropping of {p} won't do"):
+            use(torch.ones(3), p)
 
 
 def test_coins_are_independent():

@@ -8,7 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "minitransformer"
 # Ground floor first. Modules on one floor do not know each other.
 FLOORS = [
-    {"errors", "processor"},
+    {"errors"},
+    {"processor"},
     {
         "allocator",
         "compact",

@@ -83,6 +83,22 @@ def test_without_gradients_it_is_the_plain_loss(parts):
 # Edges ---
 
 
+def test_without_gradients_the_logits_come_in_chunks(parts, monkeypatch):
+    hidden, weight, labels = parts
+    seen = []
+
+    def spy(logits, *arguments):
+        seen.append(len(logits))
+        return smoothed_cross_entropy(logits, *arguments)
+
+    monkeypatch.setattr(module, "CHUNK", 9)
+    monkeypatch.setattr(module, "smoothed_cross_entropy", spy)
+    with torch.no_grad():
+        output_loss(hidden, weight, labels)
+        assert output_loss(hidden[:0], weight, labels[:0]) == 0
+    assert seen == [9, 9, 5]
+
+
 def test_certain_and_impossible_labels_stay_finite():
     hidden = torch.tensor([[300.0], [-300.0]], requires_grad=True)
     weight = torch.tensor([[1.0], [-1.0]], requires_grad=True)

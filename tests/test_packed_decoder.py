@@ -97,6 +97,29 @@ def test_dropout_and_an_empty_source_take_the_long_way(exact_model):
     assert fast_step(model, state) == model.step
 
 
+def test_a_step_of_its_own_is_taken(exact_model):
+    model = exact_model()
+    state = model.start(SOURCE)
+    model.step = lambda tokens, state: torch.eye(V_TARGET)[tokens * 0 + 7]
+    assert fast_step(model, state) == model.step
+
+    class Stubborn(type(model)):
+        def step(self, tokens, state):
+            return torch.eye(V_TARGET)[tokens * 0 + 7]
+
+    stubborn = Stubborn(model.config).eval()
+    found = greedy_decode(stubborn, SOURCE, max_len=3)
+    assert found == [[7, 7, 7]] * 3
+
+
+def still_training(model):
+    model.decoder[1].train()
+
+
+def biased(model):
+    model.output.bias = torch.nn.Parameter(torch.randn(V_TARGET).double())
+
+
 def hook(model):
     return model.decoder[0].register_forward_hook(lambda *_: None)
 
@@ -117,7 +140,10 @@ def another_kind(model):
     model.decoder[0].cross_attention.w_v = Wider(12, 12)
 
 
-@pytest.mark.parametrize("change", [hook, before_hook, replaced, another_kind])
+@pytest.mark.parametrize(
+    "change",
+    [hook, before_hook, replaced, another_kind, still_training, biased],
+)
 def test_what_was_changed_is_called(exact_model, change):
     model = exact_model()
     state = model.start(SOURCE)

@@ -18,10 +18,10 @@ from minitransformer.corpora import Corpus, Pair
 from minitransformer.data import Example, make_batch
 from minitransformer.decoding import greedy_decode
 from minitransformer.errors import UserError
+from minitransformer.processor import choose_device
 from minitransformer.recipes import (
     RECIPES,
     Recipe,
-    choose_device,
     recipe_for,
     train_translator,
 )
@@ -391,7 +391,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(number):
     batch = make_batch(backwards(9))
     trainer.update([batch])
     before = [parameter.clone() for parameter in model.parameters()]
-    model.output.weight.register_hook(
+    hook = model.output.weight.register_hook(
         lambda gradient: gradient.index_fill(0, torch.tensor(5), number)
     )
     with pytest.raises(UserError, match=r"norm is (nan|inf) at update 1: "):
@@ -399,6 +399,9 @@ def test_a_gradient_that_is_not_finite_changes_nothing(number):
     assert trainer.updates == 1
     for old, new in zip(before, model.parameters(), strict=True):
         assert_close(old, new, rtol=0, atol=0)
+    hook.remove()
+    trainer.update([batch])  # nothing of it is left
+    assert trainer.updates == 2
 
 
 def test_an_exploding_gradient_is_cut_and_told(tmp_path):
@@ -446,6 +449,28 @@ def test_there_must_be_something_to_resume(tmp_path):
         train_translator(toy_corpus(), tmp_path / "none", resume=True)
 
 
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_model_without_its_state_is_not_trained_from_the_start(tmp_path):
+    recipe = toy_recipe(patience=1, learning_rate=0.0)
+    train_translator(toy_corpus(), tmp_path, recipe)
+    (tmp_path / "last.safetensors").unlink()
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match=r"but not last\.safetensors"):
+        train_translator(toy_corpus(), tmp_path, resume=True)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("left", ["model.safetensors", "last.safetensors"])
+def test_a_new_training_takes_nothing_from_an_old_one(tmp_path, left):
+    (tmp_path / left).write_bytes(b"of another model")
+    with pytest.raises(UserError, match="holds a model already"):
+        train_translator(toy_corpus(), tmp_path, toy_recipe())
+    assert contents(tmp_path) == {left: b"of another model"}
+
+
 def test_two_vocabularies(tmp_path):
     recipe = Recipe(
         sizes=toy_recipe().sizes,
@@ -476,8 +501,9 @@ def test_impossible_options_are_named(change, message):
 
 
 def test_an_absent_device_is_named():
-    with pytest.raises(UserError, match="no device 'warp'"):
-        choose_device("warp")
+    for name in ("warp", "meta", "hpu", "cuda:99"):
+        with pytest.raises(UserError, match=f"no device '{name}'"):
+            choose_device(name)
     assert choose_device("cpu").type == "cpu"
     assert choose_device("auto").type in ("cpu", "cuda")
 

@@ -4,6 +4,7 @@ python tools/quality_page.py
 """
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -22,14 +23,14 @@ from tools.pages import BOOK, RESULTS, table, write
 PAGE = """\
 # How well they translate
 
-A score that nobody can make again is an anecdote. Every line on this page was
-written by a script, `benchmarks/quality.py`, which trains, translates and
-scores; `python benchmarks/quality.py --list` shows what it can do. Sizes,
+A score that nobody can make again is an anecdote. The scores in these tables
+were measured by a script, `benchmarks/quality.py`, which trains, translates
+and scores; `python benchmarks/quality.py --list` shows what it can do. Sizes,
 rates and the number of updates were chosen by validation sentences. The tables
 of test scores were made once each recipe stood.
 
-BLEU and chrF are sacreBLEU's, which ignores nothing: case and punctuation
-count. [Chapter 11](../notebooks/11_decoding.ipynb) computes both by hand. All
+BLEU and chrF are sacreBLEU's. Case and punctuation count; chrF ignores spaces.
+[Chapter 11](../notebooks/11_decoding.ipynb) computes both by hand. All
 translations come from a beam of four. The signatures are in
 `minitransformer/results/quality.json`.
 
@@ -40,11 +41,12 @@ translations come from a beam of four. The signatures are in
 Where a recipe was trained with several seeds, the score is their mean, and the
 brackets hold a 95 % interval of that mean (Student's t). A single run has the
 bootstrap interval that sacreBLEU finds by drawing the test sentences anew.
+Minutes are those of one core: {machines}.
 The recipe called "command line" is what `minitransformer train --corpus NAME`
 does unless told otherwise. "As published" is the form in which papers score
-Multi30k: normalised and tokenised by Moses' rules, lower-cased. In that form a
-small Transformer of 2.6 million parameters has 41.02 from English to German,
-says the code of [Wu et al., 2021](references.md).
+Multi30k: normalised and tokenised by Moses' rules, lower-cased. In that form
+[Wu et al., 2021](references.md) report 41.02 from English to German, for a
+small Transformer of 2.6 million parameters.
 
 ## Beside no model at all
 
@@ -56,10 +58,10 @@ frequent translation, learned from the same pairs.
 ## What each choice brought
 
 Each line is one run with one seed and {updates:,} updates, on validation
-sentences; the number in brackets is the difference to the command line's
-recipe as it is, given as many. One seed cannot tell a difference of a few
-tenths from chance, and a longer training may want more dropout than a short
-one.
+sentences; the number in brackets is the difference from the unchanged recipe
+of the command line after as many updates. One seed cannot tell a difference of
+a few tenths from chance, and a longer training may want more dropout than a
+short one.
 
 {steps}
 {missing}
@@ -125,6 +127,7 @@ def tested(kept: dict[str, dict[str, Any]]) -> str:
             rows.append(
                 [
                     f"{corpus}, {split}",
+                    f"{runs[0]['splits'][split]['sentences']:,}",
                     NAMES.get(name, name),
                     str(len(runs)),
                     f"{runs[0]['parameters']:,}",
@@ -136,7 +139,7 @@ def tested(kept: dict[str, dict[str, Any]]) -> str:
                     else "",
                 ]
             )
-    head = ["test", "recipe", "seeds", "parameters", "minutes of training"]
+    head = ["test", "sentences", "recipe", "seeds", "parameters", "minutes"]
     return table([*head, "BLEU", "chrF", "as published"], rows)
 
 
@@ -190,16 +193,33 @@ def steps(kept: dict[str, dict[str, Any]]) -> str:
     return table([*head, "BLEU, beam 4", "chrF, beam 4"], rows)
 
 
+def machines(kept: dict[str, dict[str, Any]]) -> str:
+    """Say which corpora were learned on which machine."""
+    corpora: dict[str, list[str]] = {}
+    for run in kept.values():
+        corpora.setdefault(run["machine"], []).append(run["corpus"])
+    return "; ".join(
+        f"{machine} for {', '.join(dict.fromkeys(found))}"
+        for machine, found in corpora.items()
+    )
+
+
 def missing(kept: dict[str, dict[str, Any]], runs: dict[str, Run]) -> str:
     """Say what the script knows of and nobody has measured."""
-    names: dict[str, list[str]] = {}
+    names: dict[str, Counter[str]] = {}
     for key, run in runs.items():
         if key not in kept:
-            _, name = key.split("/")
-            names.setdefault(run.corpus, []).append(f"`{name}`")
+            name = run.name.removeprefix("step, ")
+            names.setdefault(run.corpus, Counter())[name] += 1
     if not names:
         return ""
-    lines = [f"- {corpus}: {', '.join(n)}" for corpus, n in names.items()]
+    lines = []
+    for corpus, counts in names.items():
+        said = (
+            f"{name} ({count} seeds)" if count > 1 else name
+            for name, count in counts.items()
+        )
+        lines.append(f"- {corpus}: {'; '.join(said)}.")
     return "\n".join(["\nNot measured yet:\n", *lines, ""])
 
 
@@ -214,6 +234,7 @@ def render() -> str:
         steps=steps(kept),
         updates=STEP_UPDATES,
         missing=missing(kept, runs),
+        machines=machines(kept),
     )
 
 

@@ -20,6 +20,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.pages import BOOK, RESULTS, STATIC, drawn, table, write
 
 FIGURES = STATIC / "speed"
+PARTS = {
+    "training_speed": "training",
+    "decoding_speed": "decoding",
+    "exports-": "exports",
+    "fast_paths": "the fast paths",
+    "attention_speed": "attention itself",
+    "memory": "memory",
+    "scaling": "how the cost grows",
+}
 Interval = Mapping[str, float]
 
 PAGE = """\
@@ -30,12 +39,12 @@ achieves, and what it costs or saves beside other libraries. Each table is made
 from a file in `minitransformer/results`, which a script in `benchmarks` wrote;
 `make bench` measures all of it again.
 
-**How it was measured.** Everything ran on one machine: {machine}, which other
-programs share, so no absolute time is a promise. Where speeds are compared,
-the candidates take turns, so that a bad moment hits all of them; what is
-reported is the median of their ratios, round by round, with its 95 % bootstrap
-interval in brackets. Time is processor time of one thread, in float32. Python
-{python}, torch {torch}.
+**How it was measured.** On machines that other programs share, so no absolute
+time is a promise: {machines}. Where speeds are compared, the candidates take
+turns, so that a bad moment hits all of them; what is reported is the median of
+their ratios, round by round, with its 95 % bootstrap interval in brackets.
+Time is processor time of one thread, in float32. Python {python}, torch
+{torch}.
 
 ## Training
 
@@ -59,16 +68,18 @@ Left to themselves, PyTorch programs give memory back and fetch it again. In
 processes of their own, where only ours keeps its memory, we are
 {apart} times as fast as `nn.Transformer`.
 
-The row "unsorted" is what most tutorials do: sentences in any order, so that
-{unsorted:.0%} of what is read is padding; sorted by length it is
+The row "unsorted" is what a plain data loader does: sentences in any order, so
+that {unsorted:.0%} of what is read is padding; sorted by length it is
 {sorted:.0%}.
 
 ## Decoding
 
 The same weights in every engine, trained on {decoding_corpus}, and its test
-sentences; a translation ends where the model ends it, after {tokens:.0f}
-tokens on average. A batch holds sentences of like length. "Same" is the share
-of translations that equal ours token by token; beams differ in when they stop.
+sentences, so many of them; a translation ends where the model ends it, after
+so many tokens on average. A batch holds sentences of like length. "Same" is
+the share of translations that equal ours token by token; beams differ in when
+they stop. JoeyNMT keeps no keys and values from step to step, and computes the
+whole beginning anew.
 
 ```{{figure}} _static/speed/decoding.svg
 :alt: {decoding_alt}
@@ -85,9 +96,10 @@ folder for it.
 
 ## Exports
 
-Exporting changes nothing, or almost nothing. Of the test sentences, so many
-come out the same, token by token, when CTranslate2 or ONNX Runtime decodes
-greedily; BLEU is CTranslate2's own, with a beam of 4.
+Exporting in float32 changes nothing, or almost nothing: of the test sentences,
+so many come out the same, token by token, when CTranslate2 or ONNX Runtime
+decodes greedily. With int8 many translations differ (see the table above), but
+BLEU hardly does; it is that of CTranslate2's own search, with a beam of 4.
 
 {exports_table}
 
@@ -99,14 +111,16 @@ form. The number says how many times as long it then takes.
 
 {gains_table}
 
+{gainless}
+
 ## Attention itself
 
 {{py:meth}}`~minitransformer.attention.MultiHeadAttention.attend` chooses a way
 to compute attention by the length of the sentences. The table compares it to
 the fastest of three ways that torch offers (its fused kernel, three plain
-operations, or a product that adds the mask at once), whichever that is:
-1 means as fast, 0.5 means in half the time. From 1,024 tokens on, float32
-alone was measured: this processor has no arithmetic for bfloat16.
+operations, or a product that adds the mask at once), whichever that is: 2
+means twice as fast. The slowest case is at {slowest}. From 1,024 tokens on,
+float32 alone was measured: this processor has no arithmetic for bfloat16.
 
 {attention_table}
 
@@ -141,6 +155,15 @@ Dots were measured, lines are fitted.
 def show(found: Interval) -> str:
     """Print a ratio and its interval."""
     return f"{found['median']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+
+
+def turned(found: Interval) -> Interval:
+    """Turn "times as long" into "times as fast"."""
+    return {
+        "median": 1 / found["median"],
+        "low": 1 / found["high"],
+        "high": 1 / found["low"],
+    }
 
 
 def bars(
@@ -203,7 +226,15 @@ def gains(result: dict[str, Any]) -> dict[str, str]:
         ]
         for name in names
     ]
-    return {"gains_table": table(["", *paths], rows)}
+    gainless = [
+        row[0]
+        for row, name in zip(rows, names, strict=True)
+        if all(p[name]["low"] <= 1 for p in paths.values() if name in p)
+    ]
+    said = "Each shows a gain somewhere."
+    if gainless:
+        said = f"No gain is shown for {', '.join(gainless)}: intervals hold 1."
+    return {"gains_table": table(["", *paths], rows), "gainless": said}
 
 
 def training(result: dict[str, Any]) -> dict[str, Any]:
@@ -241,11 +272,13 @@ def decoding(result: dict[str, Any]) -> dict[str, Any]:
     rows = []
     for each, title in zip(settings, groups, strict=True):
         speeds = each["sentences_per_second"]
-        rows.append([title, "minitransformer", str(speeds["minitransformer"])])
-        rows[-1] += ["1", ""]
+        rows.append([title, str(each["sentences"]), f"{each['tokens']:.0f}"])
+        rows[-1] += ["minitransformer", str(speeds["minitransformer"]), "1"]
+        rows[-1].append("")
         for name, found in each["times_as_fast"].items():
             same = f"{each['same_translations'][name]:.0%}"
-            rows.append(["", name, str(speeds[name]), show(found), same])
+            cells = [name, str(speeds[name]), show(found), same]
+            rows.append(["", "", "", *cells])
     return {
         "decoding_figure": figure,
         "decoding_alt": "; ".join(
@@ -259,6 +292,8 @@ def decoding(result: dict[str, Any]) -> dict[str, Any]:
         "decoding_table": table(
             [
                 "",
+                "sentences",
+                "tokens",
                 "engine",
                 "sentences/s",
                 "we are so many times as fast",
@@ -267,7 +302,6 @@ def decoding(result: dict[str, Any]) -> dict[str, Any]:
             rows,
         ),
         "decoding_corpus": result["corpus"],
-        "tokens": settings[0]["tokens"],
     }
 
 
@@ -293,19 +327,24 @@ def exports(results: Sequence[dict[str, Any]]) -> dict[str, str]:
 def attention(result: dict[str, Any]) -> dict[str, str]:
     """Tabulate attention alone, one row a length and kind of number."""
     cells: dict[tuple[str, str], dict[str, str]] = {}
+    found: list[tuple[float, str]] = []
     for case in result["cases"]:
         row = f"{case['tokens']:,}", case["dtype"]
         kind = "causal" if case["causal"] else "full"
         kind += ", padded" * case["padded"]
         kind += ", and back" * case["backward"]
-        ratio = case["times_as_long_as_the_best"]
+        ratio = turned(case["times_as_long_as_the_best"])
         cells.setdefault(row, {})[kind] = f"{ratio['median']:.2f}"
+        found.append((ratio["median"], show(ratio)))
     kinds = list(next(iter(cells.values())))
     rows = [
-        [*row, *(found[kind] for kind in kinds)]
-        for row, found in cells.items()
+        [*row, *(by_kind[kind] for kind in kinds)]
+        for row, by_kind in cells.items()
     ]
-    return {"attention_table": table(["tokens", "numbers", *kinds], rows)}
+    return {
+        "attention_table": table(["tokens", "numbers", *kinds], rows),
+        "slowest": min(found)[1],
+    }
 
 
 def memory(result: dict[str, Any]) -> dict[str, str]:
@@ -389,8 +428,19 @@ def render() -> tuple[str, dict[str, str]]:
     def like(start: str) -> list[dict[str, Any]]:
         return [found[name] for name in sorted(found) if start in name]
 
+    places: dict[str, list[str]] = {}
+    for name, part in PARTS.items():
+        for each in like(name):
+            machine = each["surroundings"]["machine"]
+            of = f" of {each['corpus']}" if name.endswith("-") else ""
+            places.setdefault(machine, []).append(part + of)
     parts = dict(
-        **fast["surroundings"],
+        machines="; ".join(
+            f"{machine} for {', '.join(dict.fromkeys(names))}"
+            for machine, names in places.items()
+        ),
+        python=fast["surroundings"]["python"],
+        torch=fast["surroundings"]["torch"],
         **training(fast),
         **decoding(found["decoding_speed"]),
         **exports(like("exports-")),

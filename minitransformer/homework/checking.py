@@ -6,6 +6,7 @@ nothing but the object it is given, so any honest way to the answer counts.
 """
 
 import copy
+import dis
 import re
 from abc import ABC, abstractmethod
 from collections.abc import (
@@ -39,6 +40,9 @@ from minitransformer.homework.honesty import (
 MAX_SEED = 2**31
 MAX_PARTS = 1_000_000  # of what comes back piece by piece
 QUESTIONS = 5  # of a quiz
+WAITS = "waits for your answer: replace the dots (...)."
+# What the interpreter does in a function of dots, pass or words alone.
+_IDLE = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}
 
 
 class Wrong(Exception):  # noqa: N818 (no fault of the program)
@@ -143,8 +147,7 @@ def check(name: str, answer: Any, seed: int = 0) -> Verdict:
             refuse_stub(answer)
             _CHECKS[name](answer)
         except Unanswered:
-            message = "waits for your answer: replace the dots (...)."
-            return Verdict(name, False, message)
+            return Verdict(name, False, WAITS)
         except Wrong as wrong:
             return Verdict(name, False, f"Not yet: {wrong}")
     return Verdict(name, True, "Correct.")
@@ -200,6 +203,23 @@ def refuse_stub(answer: Any) -> None:
         raise Unanswered
 
 
+def is_stub(function: Callable[..., Any]) -> bool:
+    """Say whether a function's body is still dots, pass or words alone.
+
+    >>> def untouched(x): ...
+    >>> def forgetful(x):
+    ...     x + 1
+    >>> is_stub(untouched), is_stub(forgetful)
+    (True, False)
+    """
+    if isinstance(function, nn.Module):
+        function = function.forward
+    code = getattr(function, "__code__", None)  # a method has its function's
+    return code is None or all(
+        each.opname in _IDLE for each in dis.get_instructions(code)
+    )
+
+
 class Elsewhere(ABC):
     """Stands for an object of a learner's that lives in another process."""
 
@@ -220,8 +240,9 @@ def call(function: Any, *inputs: Any, **options: Any) -> Any:
     the same.
 
     Raises:
-        Unanswered: If it returns dots or nothing.
-        Wrong: If it is no function, fails, or changes its inputs in place.
+        Unanswered: If it is a stub, or returns dots.
+        Wrong: If it is no function, fails, returns nothing, or changes its
+            inputs in place.
     """
     with _numbers_apart():
         if isinstance(function, Elsewhere):
@@ -260,6 +281,10 @@ def call_here(function: Any, *inputs: Any, **options: Any) -> Any:
         ) from None
     except (Exception, SystemExit) as error:
         raise Wrong(f"your code raises {in_short(error)}") from error
+    if result is None and not is_stub(function):
+        raise Wrong(
+            "your code runs, but nothing comes back: is a return missing?"
+        )
     refuse_stub(result)
     for before, after in zip(inputs, passed, strict=True):
         if _differ(before, after):

@@ -14,6 +14,7 @@ import torch
 
 from minitransformer.errors import UserError
 from minitransformer.homework.checking import (
+    WAITS,
     Unanswered,
     Verdict,
     Wrong,
@@ -24,11 +25,6 @@ from minitransformer.homework.honesty import watched
 
 LEARNS = "a gradient reaches all that should learn", 3, "Common mistakes"
 ASSIGNMENTS = ("hw1", "hw2", "hw3", "hw4", "hw5")
-
-WAITS = (
-    "waits for your answer: replace the dots (...). If you have, nothing comes"
-    " back yet: is a return missing?"
-)
 
 _Judge = Callable[[Any], None]
 _TASKS: dict[str, "Task"] = {}

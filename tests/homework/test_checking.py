@@ -40,6 +40,21 @@ def test_a_verdict_shows_as_a_sentence_and_counts_as_its_truth(lesson):
     assert repr(wrong) == "99.1 Not yet: that is x itself."
 
 
+def forgetful(x):
+    x = 2 * x
+
+
+class Forgetful(nn.Module):
+    def forward(self, x):
+        x.sum()
+
+
+@pytest.mark.parametrize("answer", [forgetful, Forgetful()])
+def test_a_forgotten_return_is_named(lesson, answer):
+    message = check("99.1", answer).message
+    assert "nothing comes back: is a return missing?" in message
+
+
 @pytest.mark.parametrize(
     "answer",
     [
