@@ -212,7 +212,7 @@ class Subject:
         self.model: Transformer = self.translator.model
         self.plan = plan
         book = splits(plan.train_pairs, plan.test_pairs, plan.test_pairs, 1)
-        self.test: list[StoryPair] = book["test"]
+        self.test: Sequence[StoryPair] = book["test"]
         self.judged = book["test"][: plan.judged]
         self.valid = book["valid"][: plan.chosen_on]
 

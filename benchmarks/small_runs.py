@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -61,7 +61,7 @@ class Storybook:
             + [pair.target for pair in texts["train"]],
             sizes.vocabulary,
         )
-        self.test: list[StoryPair] = stories["test"]
+        self.test: Sequence[StoryPair] = stories["test"]
         self.examples = {
             name: encode_pairs(
                 texts[name], self.tokenizer, self.tokenizer, MAX_LEN
@@ -94,7 +94,7 @@ def storybook(sizes: Sizes) -> Storybook:
 
 
 def translate(
-    model: Transformer, book: Storybook, pairs: list[StoryPair]
+    model: Transformer, book: Storybook, pairs: Sequence[StoryPair]
 ) -> list[str]:
     """Translate by greedy search."""
     translator = Translator(model, book.tokenizer, book.tokenizer)
@@ -104,7 +104,7 @@ def translate(
 
 
 def bleu_of(
-    model: Transformer, book: Storybook, pairs: list[StoryPair]
+    model: Transformer, book: Storybook, pairs: Sequence[StoryPair]
 ) -> float:
     """Score greedy translations."""
     found = translate(model, book, pairs)

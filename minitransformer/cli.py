@@ -5,18 +5,22 @@ modules that cost time to import are imported by the command that needs them.
 """
 
 import json
+import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
 import typer
 
 from minitransformer.decoding import LENGTH_PENALTY
 from minitransformer.errors import UserError
+from minitransformer.files import atomic_write, read_lines
 
 if TYPE_CHECKING:
     from minitransformer.corpora import Corpus
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "storybook-en-fr"
 MAX_JOBS = 14  # as many users as the sandbox has
+MAX_THREADS = 1024  # more than any processor has
+MAX_SEED = 2**32 - 1
+MAX_LENGTH_PENALTY = 10.0  # far above what ever helped
 ALIGNED_PAIRS = 200  # enough for an interval of about one per cent
 
 app = typer.Typer(
@@ -58,7 +65,28 @@ BeamOption = Annotated[
     int, typer.Option(help="Hypotheses kept; 1 is greedy decoding.")
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option(help="Processor threads; all, if not given.")
+    int | None,
+    typer.Option(
+        min=1, max=MAX_THREADS, help="Processor threads; all, if not given."
+    ),
+]
+
+
+def _check_penalty(value: float) -> float:
+    """Refuse what would be no number any more; typer's range lets nan pass."""
+    if not 0 <= value <= MAX_LENGTH_PENALTY:
+        raise UserError(
+            f"--length-penalty {value:g} must be 0 to {MAX_LENGTH_PENALTY:g}."
+        )
+    return value
+
+
+PenaltyOption = Annotated[
+    float,
+    typer.Option(
+        callback=_check_penalty,
+        help=f"0 to {MAX_LENGTH_PENALTY:g}; a higher one favours length.",
+    ),
 ]
 
 
@@ -67,7 +95,14 @@ def main() -> None:
     for stream in (sys.stdin, sys.stdout):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(sys.argv[1:]))
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    """Leave by an exception, so that unfinished files are removed."""
+    raise SystemExit(128 + number)  # as a shell says it
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -79,6 +114,14 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         0 if all went well, 2 for a mistake in the input, 130 for Ctrl-C.
     """
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:  # it can be neither printed nor noted
+            return _complain(
+                f"{argument[:60]!r} is not UTF-8: write the text in UTF-8, or"
+                " rename the file."
+            )
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = _show_warning
@@ -223,7 +266,8 @@ def train(
         str | None, typer.Option(help="auto, fp32 or bf16.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Decides everything random.")
+        int | None,
+        typer.Option(min=0, max=MAX_SEED, help="Decides everything random."),
     ] = None,
     d_model: Annotated[
         int | None, typer.Option(help="Width of the model.")
@@ -262,11 +306,8 @@ def train(
       minitransformer train --source a.en --target a.fr --out models/mine
       minitransformer train --resume models/story
     """
-    from minitransformer.recipes import (
-        choose_device,
-        recipe_for,
-        train_translator,
-    )
+    from minitransformer.processor import choose_device
+    from minitransformer.recipes import recipe_for, train_translator
 
     where: dict[str, Any] = {
         "device": str(choose_device(device)),
@@ -353,8 +394,6 @@ def _set_threads(threads: int | None) -> None:
         return
     import torch
 
-    if threads < 1:
-        raise UserError(f"--threads {threads} must be 1 or more.")
     torch.set_num_threads(threads)
 
 
@@ -392,14 +431,17 @@ def _resumed_corpus(folder: Path) -> "tuple[Corpus, dict[str, str]]":
     """Load the corpus that a run began with."""
     from minitransformer.checkpoints import load_config
 
-    return _known_corpus(load_config(folder)[-1])
+    about = load_config(folder)[-1]
+    return _known_corpus(about, "train anew, without --resume")
 
 
 def _known_corpus(
-    about: Mapping[str, Any],
+    about: Mapping[str, Any], remedy: str
 ) -> "tuple[Corpus, dict[str, str]]":
     """Load the corpus that is noted with a model."""
     origin = about.get("origin") or {}
+    if not origin and not about.get("corpus"):
+        raise UserError(f"The model doesn't note its corpus: {remedy}.")
     paths = {key: Path(path) for key, path in origin.items()}
     return _open_corpus(
         None if origin else about.get("corpus"),
@@ -426,9 +468,7 @@ def translate(
         Path | None, typer.Option(help="Where to; the screen if not given.")
     ] = None,
     beam: BeamOption = 4,
-    length_penalty: Annotated[
-        float, typer.Option(help="Higher prefers longer translations.")
-    ] = LENGTH_PENALTY,
+    length_penalty: PenaltyOption = LENGTH_PENALTY,
     batch_size: Annotated[
         int, typer.Option(help="Sentences translated together.")
     ] = 64,
@@ -441,7 +481,7 @@ def translate(
 
     \b
     Examples:
-      minitransformer translate "The cat sleeps."
+      minitransformer translate "The cat is sleeping in the garden."
       minitransformer translate --model models/story --input a.en --output a.fr
       cat a.en | minitransformer translate --model models/story
     """
@@ -451,12 +491,13 @@ def translate(
     place: Callable[[int], str] = "The text".format
     if text is not None:
         lines = [text]
-    elif input_ is not None:
-        lines = _read_lines(input_.name, input_)
-        place = _line_of(str(input_))
     else:
-        lines = _read_lines("The standard input", None)
-        place = _line_of("The standard input")
+        if input_ is None and sys.stdin is None:
+            raise UserError(
+                "There is nothing to read: give a text or --input."
+            )
+        lines = [line for _, line in read_lines(input_)]
+        place = _line_of(str(input_ or "The standard input"))
     with _writing(output) as temporary:
         translations = _translate_lines(
             _load_model(model, device),
@@ -473,37 +514,10 @@ def _line_of(name: str) -> Callable[[int], str]:
     return lambda index: f"{name}, line {index + 1},"
 
 
-def _read_lines(name: str, path: Path | None) -> list[str]:
-    """Read the lines of a file, or of the standard input."""
-    if path is None:
-        content = sys.stdin.buffer.read()
-    else:
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise UserError(
-                f"{path} can't be read ({error.strerror}): check the path."
-            ) from error
-        name = str(path)
-    lines = []
-    for number, line in enumerate(content.splitlines(), start=1):
-        try:
-            lines.append(line.decode("utf-8-sig"))
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{name}, line {number}, is no UTF-8 text: save the file as"
-                " UTF-8."
-            ) from error
-    if not lines:
-        raise UserError(f"{name} is empty: give at least one line.")
-    return lines
-
-
 def _load_model(name: str, device: str) -> "Translator":
-    from minitransformer.recipes import choose_device
     from minitransformer.translator import Translator
 
-    return Translator.load(name, device=str(choose_device(device)))
+    return Translator.load(name, device)
 
 
 def _translate_lines(
@@ -527,7 +541,7 @@ def _translate_lines(
 
 
 def _bar_is_off(lines: Sequence[str]) -> bool:
-    return len(lines) < 2 or not sys.stderr.isatty()
+    return len(lines) < 2 or not (sys.stderr and sys.stderr.isatty())
 
 
 @contextmanager
@@ -536,26 +550,27 @@ def _writing(path: Path | None) -> Iterator[Path | None]:
 
     A place that can't be written to is found out before the work, not after.
     """
-    from minitransformer.files import atomic_write
-
     if path is None:
         yield None
-        return
-    path = path.resolve()  # what a link points to, not the link
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    elif path.exists() and not (path.is_file() or path.is_dir()):
         yield path  # a device or a pipe, which nothing may take the place of
-        return
-    with atomic_write(path) as temporary:
-        yield temporary
+    else:
+        with atomic_write(path) as temporary:
+            yield temporary
 
 
 def _put(path: Path | None, lines: Sequence[str]) -> None:
     """Write lines to a file, or to the standard output."""
     text = "".join(f"{line}\n" for line in lines)
-    if path is None:
-        sys.stdout.write(text)
-    else:
+    if path is not None:
         path.write_text(text, encoding="utf-8", newline="\n")
+    elif sys.stdout is None:
+        raise UserError(
+            "The standard output is closed: leave it open, or lead it to a"
+            " file."
+        )
+    else:
+        sys.stdout.write(text)
 
 
 # Evaluate ---
@@ -572,9 +587,7 @@ def evaluate(
     target: TargetFile = None,
     tsv: TsvFile = None,
     beam: BeamOption = 4,
-    length_penalty: Annotated[
-        float, typer.Option(help="Higher prefers longer translations.")
-    ] = LENGTH_PENALTY,
+    length_penalty: PenaltyOption = LENGTH_PENALTY,
     batch_size: Annotated[
         int, typer.Option(help="Sentences translated together.")
     ] = 64,
@@ -604,16 +617,28 @@ def evaluate(
     alignment too; on challenge-zh-en, by phenomenon, how often the point was
     kept. Without a corpus it takes the one the model learned from.
 
+    A sentence the model can't read, since it is too long, is left out of the
+    scores, and its line of the translations is empty.
+
     \b
     Examples:
       minitransformer evaluate --model models/story
       minitransformer evaluate --model models/story --split compositional
       minitransformer evaluate --model models/mine --source b.en --target b.fr
     """
+    if (
+        output
+        and json_
+        and os.path.realpath(output) == os.path.realpath(json_)
+    ):
+        raise UserError(
+            f"--output and --json are both {output}: give each its own file."
+        )
     _set_threads(threads)
     translator = _load_model(model, device)
     if corpus is None and source is None and target is None and tsv is None:
-        found, _ = _known_corpus(translator.facts)
+        remedy = "give one with --corpus"
+        found, _ = _known_corpus(translator.facts, remedy)
     else:
         found, _ = _open_corpus(corpus, source, target, tsv)
     if split not in found.splits:
@@ -621,51 +646,96 @@ def evaluate(
             f"{found.name} has no split {split!r}: choose one of"
             f" {', '.join(found.splits)}."
         )
+    pairs = found.splits[split]
+    scores: list[tuple[str, Score]] = []
     with ExitStack() as stack:
+        # Called last: a broken pipe costs no file, and a full disk no score.
+        stack.callback(_show, scores)
         hypotheses_file = stack.enter_context(_writing(output))
         scores_file = stack.enter_context(_writing(json_))
+        kept = _readable(translator, found, split)
         hypotheses = _translate_lines(
             translator,
-            [pair.source for pair in found.splits[split]],
-            lambda index: f"{found.name}, {split} sentence {index + 1},",
+            [pairs[index].source for index in kept],
+            lambda number: (
+                f"{found.name}, {split} sentence {kept[number] + 1},"
+            ),
             split=False,
             beam_size=beam,
             length_penalty=length_penalty,
             batch_size=batch_size,
         )
-        scores = _score(
+        scores += _score(
             translator,
             found,
             split,
+            kept,
             hypotheses,
             lowercase,
             n_bootstrap,
             baselines,
         )
-        for who, score in scores:
-            print(f"{who}: {score}")
         if hypotheses_file:
-            _put(hypotheses_file, hypotheses)
+            lines = dict(zip(kept, hypotheses, strict=True))
+            numbers = range(len(pairs))
+            _put(hypotheses_file, [lines.get(n, "") for n in numbers])
         if scores_file:
             facts = {
                 "model": model,
                 "corpus": found.name,
                 "split": split,
-                "sentences": len(hypotheses),
+                "sentences": len(kept),
                 "beam": beam,
                 "length_penalty": length_penalty,
                 "scores": [
                     {"of": who, **asdict(score)} for who, score in scores
                 ],
             }
+            if len(kept) < len(pairs):
+                facts["left_out"] = len(pairs) - len(kept)
             text = json.dumps(facts, indent=1, ensure_ascii=False)
             _put(scores_file, text.splitlines())
+
+
+def _show(scores: "Sequence[tuple[str, Score]]") -> None:
+    """Print the scores, if it came so far."""
+    if scores:
+        _put(None, [f"{who}: {score}" for who, score in scores])
+
+
+def _readable(
+    translator: "Translator", corpus: "Corpus", split: str
+) -> list[int]:
+    """Choose the sentences of a split that the model can read.
+
+    Training leaves the others out, too.
+    """
+    from minitransformer.data import encode_source
+
+    limit = translator.model.config.max_len
+    lines = [pair.source for pair in corpus.splits[split]]
+    sources = encode_source(translator.source_tokenizer, lines)
+    kept = [index for index, ids in enumerate(sources) if len(ids) <= limit]
+    if not kept:
+        raise UserError(
+            f"{corpus.name}, {split}, has no sentence of at most {limit}"
+            " tokens, which the model could read: shorten the sentences."
+        )
+    if len(kept) < len(lines):
+        warnings.warn(
+            f"{corpus.name}, {split}: {len(lines) - len(kept):,} of"
+            f" {len(lines):,} sentences are left out, since the model reads"
+            f" {limit} tokens at most; the scores are over the rest.",
+            stacklevel=2,
+        )
+    return kept
 
 
 def _score(
     translator: "Translator",
     corpus: "Corpus",
     split: str,
+    kept: Sequence[int],
     hypotheses: list[str],
     lowercase: bool,
     n_bootstrap: int,
@@ -674,14 +744,15 @@ def _score(
     """Score the model's translations and, if asked for, the baselines'."""
     from minitransformer import evaluation
 
-    pairs = corpus.splits[split]
+    pairs = [corpus.splits[split][index] for index in kept]
     references = [pair.all_references for pair in pairs]
     systems = {"model": hypotheses}
     if baselines:
         sources = [pair.source for pair in pairs]
         known = corpus
         if "train" not in corpus.splits:  # learn from what the model did
-            known, _ = _known_corpus(translator.facts)
+            remedy = "leave out --baselines"
+            known, _ = _known_corpus(translator.facts, remedy)
         learned = [(p.source, p.target) for p in known.splits["train"]]
         systems["copy"] = evaluation.CopyBaseline().translate(sources)
         dictionary = evaluation.DictionaryBaseline.fit(learned)
@@ -699,21 +770,25 @@ def _score(
             (who, evaluation.chrf(lines, references, n_bootstrap)),
         ]
     if corpus.name == "storybook":
-        scores += _score_storybook(translator, split, systems)
+        scores += _score_storybook(translator, split, kept, systems)
     elif corpus.name == "challenge-zh-en":
-        scores += _score_challenge(systems)
+        scores += _score_challenge(kept, systems)
     return scores
 
 
 def _score_storybook(
-    translator: "Translator", split: str, systems: Mapping[str, list[str]]
+    translator: "Translator",
+    split: str,
+    kept: Sequence[int],
+    systems: Mapping[str, list[str]],
 ) -> "list[tuple[str, Score]]":
     """Score what is known to be true of the storybook's sentences."""
     from minitransformer import evaluation, storybook
 
     stories = storybook.splits()
+    pairs = [stories[split][index] for index in kept]
     scores = [
-        (who, evaluation.pronoun_accuracy(lines, stories[split]))
+        (who, evaluation.pronoun_accuracy(lines, pairs))
         for who, lines in systems.items()
     ]
     alignment = evaluation.best_alignment(
@@ -721,18 +796,19 @@ def _score_storybook(
         translator.source_tokenizer,
         translator.target_tokenizer,
         stories["valid"][:ALIGNED_PAIRS],
-        stories[split][:ALIGNED_PAIRS],
+        pairs[:ALIGNED_PAIRS],
     )
     return [*scores, ("model", alignment)]
 
 
 def _score_challenge(
-    systems: Mapping[str, list[str]],
+    kept: Sequence[int], systems: Mapping[str, list[str]]
 ) -> "list[tuple[str, Score]]":
     """Score whether the points were kept, and each phenomenon."""
     from minitransformer import challenge, evaluation
 
-    items = challenge.challenge_items()
+    everything = challenge.challenge_items()
+    items = [everything[index] for index in kept]
     scores: list[tuple[str, Score]] = []
     for who, lines in systems.items():
         scores.append((who, evaluation.points_kept(lines, items)))
@@ -784,8 +860,8 @@ def attention(
 
     \b
     Examples:
-      minitransformer attention "The cat sleeps." --out cat.png
-      minitransformer attention "Hello." --out hello.svg --layer 2 --head 5
+      minitransformer attention "The cat is sleeping." --out cat.png
+      minitransformer attention "She sings." --out sing.svg --layer 2 --head 3
     """
     if kind not in KINDS:
         raise UserError(

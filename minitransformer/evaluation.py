@@ -28,6 +28,8 @@ from minitransformer.text import Tokenizer
 Link = tuple[int, int]
 ROWS = ("predicting", "reading")
 PRONOUNS = frozenset({"il", "elle", "ils", "elles"})
+# Languages that write no space between words; Chinese has its own tokenizer.
+UNSPACED = frozenset({"ja", "km", "lo", "my", "th"})
 # A Chinese character, a word with an elided article's apostrophe, or a mark.
 WORD = re.compile(
     r"[\u3400-\u9fff]"
@@ -79,7 +81,7 @@ def bleu(
         references: For each sentence its references, one or more; sentences
             may have different numbers of them.
         tokenize: sacreBLEU's tokenizer: "13a" for European languages, "zh"
-            for Chinese.
+            for Chinese; `bleu_tokenizer` knows which.
         lowercase: Ignore case.
         n_bootstrap: How many resamplings make the interval; 0 for none.
 
@@ -114,10 +116,13 @@ def chrf(
 def bleu_tokenizer(language: str) -> str:
     """Name the sacreBLEU tokenizer for a target language.
 
-    >>> bleu_tokenizer("fr"), bleu_tokenizer("zh")
-    ('13a', 'zh')
+    >>> bleu_tokenizer("fr"), bleu_tokenizer("zh"), bleu_tokenizer("ja")
+    ('13a', 'zh', 'char')
     """
-    return "zh" if language.startswith("zh") else "13a"
+    if language.startswith("zh"):
+        return "zh"
+    # Without spaces, "13a" would take a whole sentence for one word.
+    return "char" if language.split("-")[0] in UNSPACED else "13a"
 
 
 def _corpus_score(

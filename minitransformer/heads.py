@@ -84,8 +84,9 @@ def rewritten(
     Args:
         model: Any module that holds `MultiHeadAttention` layers.
         rewrites: For a head, what turns its weights, ``(B, T, S)``, into
-            others. Weights that a mask has set to 0 should stay 0: a function
-            such as `even` keeps to that.
+            others; those of a sentence alone have no ``B``. Weights that a
+            mask has set to 0 should stay 0: a function such as `even` keeps
+            to that.
 
     Raises:
         UserError: If the model has no such head.
@@ -114,7 +115,9 @@ def _steered(rewrites: Mapping[int, Rewrite]) -> Wrap:
             joined = join_causal(mask, q.shape[-2], causal, q.device)
             _, weights = scaled_dot_product_attention(q, k, v, joined)
             for head, rewrite in rewrites.items():
-                output[:, head] = rewrite(weights[:, head]) @ v[:, head]
+                # Counted from the right: a sentence alone has no B.
+                own = rewrite(weights[..., head, :, :])  # (B, T, S)
+                output[..., head, :, :] = own @ v[..., head, :, :]
             return output
 
         return attend

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from minitransformer.errors import UserError
+from minitransformer.files import read_lines
 from minitransformer.pairs import Corpus, assign_splits, make_splits
 from minitransformer.tatoeba import HAN
 from minitransformer.text import normalize
@@ -37,7 +38,7 @@ def files_corpus(
     """
     source, target = Path(source), Path(target)
     sides = [
-        [_sentence(line, path, number) for number, line in _lines(path)]
+        [_sentence(line, path, number) for number, line in read_lines(path)]
         for path in (source, target)
     ]
     counts = [len(side) for side in sides]
@@ -102,7 +103,7 @@ def _split(
 
 def _columns(path: Path) -> Iterator[tuple[str, str]]:
     """Read a file of two columns."""
-    for number, line in _lines(path):
+    for number, line in read_lines(path):
         columns = line.rstrip("\r\n").split("\t")
         if len(columns) != 2:
             raise UserError(
@@ -113,32 +114,6 @@ def _columns(path: Path) -> Iterator[tuple[str, str]]:
             _sentence(column, path, number) for column in columns
         )
         yield source, target
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the number and text of each line of a file, at least one."""
-    number = 0
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                yield (
-                    number,
-                    line.decode("utf-8-sig" if number == 1 else "utf-8"),
-                )
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: check the path.") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder: give a text file.") from None
-    except UnicodeDecodeError:
-        raise UserError(
-            f"{path}, line {number}, is not UTF-8: save the file as UTF-8."
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"{path} can't be read ({error.strerror}): check its permissions."
-        ) from error
-    if not number:
-        raise UserError(f"{path} is empty: give one sentence per line.")
 
 
 def _sentence(line: str, path: Path, number: int) -> str:

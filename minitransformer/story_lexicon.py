@@ -256,7 +256,6 @@ ETRE = irregular_verb(tables.BE_FORMS)
 AVOIR = VERBS["have"].fr
 POUVOIR = irregular_verb(tables.CAN_FORMS)
 DEVOIR = irregular_verb(tables.MUST_FORMS)
-VOULOIR = VERBS["want"].fr
 ALLER = irregular_verb(tables.GO_FORMS, etre=True)
 
 
@@ -291,8 +290,3 @@ def _read_when() -> dict[str, tuple[Phrase, ...]]:
 
 
 WHEN = _read_when()
-
-
-def by_gender(nouns: tuple[Noun, ...]) -> dict[str, tuple[Noun, ...]]:
-    """Sort nouns by their French gender."""
-    return {g: tuple(n for n in nouns if n.gender == g) for g in "mf"}

@@ -770,9 +770,6 @@ BE_FORMS = "être suis sommes êtes est sont ét ser été"
 CAN_FORMS = "pouvoir peux pouvons pouvez peut peuvent pouv pourr pu"
 MUST_FORMS = "devoir dois devons devez doit doivent dev devr dû"
 GO_FORMS = "aller vais allons allez va vont all ir allé"
-COME_BACK_FORMS = (
-    "revenir reviens revenons revenez revient reviennent reven reviendr revenu"
-)
 
 # When: words of equal number are aligned.
 WHEN_TABLE = """

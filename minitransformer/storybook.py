@@ -14,9 +14,10 @@ ouvert*. Articles are linked with articles; the full stop with the full stop.
 import random
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 
 from minitransformer.story_grammar import Maker, Side, settle
 from minitransformer.story_lexicon import ADJECTIVES, RESULTS, SUITED
@@ -193,7 +194,7 @@ def splits(
     test_size: int = 1_000,
     compositional_size: int = 1_000,
     seed: int = 0,
-) -> dict[str, list[StoryPair]]:
+) -> Mapping[str, tuple[StoryPair, ...]]:
     """Make the corpus: the same on every machine, no sentence twice.
 
     Args:
@@ -205,7 +206,8 @@ def splits(
         seed: Decides them all.
 
     Returns:
-        The pairs under "train", "valid", "test" and "compositional".
+        The pairs under "train", "valid", "test" and "compositional", to be
+        read only.
     """
     wanted = {
         "train": train_size,
@@ -223,4 +225,7 @@ def splits(
             seen.add(pair.source)
             found[split].append(pair)
             missing -= 1
-    return found
+    # Later calls return the same object, so nobody may change it.
+    return MappingProxyType(
+        {name: tuple(pairs) for name, pairs in found.items()}
+    )

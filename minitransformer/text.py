@@ -128,7 +128,9 @@ class Tokenizer:
         Raises:
             UserError: If an id is not in the vocabulary.
         """
-        names = self.tokens([i for i in ids if i not in SPECIAL_IDS])
+        # A tensor's elements must be ints to be found in a set.
+        numbers = [i for i in map(int, ids) if i not in SPECIAL_IDS]
+        names = self.tokens(numbers)
         text = "".join(names).replace(JOINER + SPACE, "").replace(JOINER, "")
         return normalize(text.replace(SPACE, " "))
 

@@ -1,5 +1,6 @@
 """From a sentence to its translation: a model and its two tokenizers."""
 
+import inspect
 import re
 import warnings
 from collections import Counter
@@ -25,16 +26,19 @@ from minitransformer.decoding import LENGTH_PENALTY, beam_search
 from minitransformer.errors import UserError
 from minitransformer.exporting import export_model
 from minitransformer.model import Transformer
+from minitransformer.processor import choose_device
 from minitransformer.recording import recorded_attention
 from minitransformer.sampling import sample
 from minitransformer.text import Tokenizer, normalize
 
-# After Latin letters a sentence ends at a space (not in 3.5), before a capital
-# or a digit (not in "e.g. this"); Chinese writes no space, and needs none.
+# After Latin letters a sentence ends at a space (not in 3.5), if what is next
+# may begin one, but not at a title; Chinese writes no space, and needs none.
+# Looking behind a mark, a run of marks is tried once, not from each of them.
 SENTENCE_END = re.compile(
-    r"[.!?]+[\"'”’»)\]]*\s+(?=[^a-z\s])|[。！？]+[”’」』）]*\s*"
+    r"\b(?P<title>Mr|Mrs|Ms|Dr|St|M|Mme|Mlle)\.\s+"
+    r"|(?<![.!?])[.!?]+[\"'”’»)\]]*\s+(?=(?P<next>\S))"
+    r"|[。！？]+[”’」』）]*\s*"
 )
-TITLE = re.compile(r"\b(Mr|Mrs|Ms|Dr|St|M|Mme|Mlle)\.\s+$")
 SHIPPED = Path(str(resources.files("minitransformer"))) / "models"
 UNSPACED = ("zh", "ja")  # languages that write no space between sentences
 
@@ -92,16 +96,18 @@ class Translator:
         Args:
             path_or_name: A folder that `save` or training wrote, or a name
                 such as ``"storybook-en-fr"``.
-            device: Where the model should run.
+            device: Where the model should run; see `choose_device`.
 
         Raises:
-            UserError: If there is no such model, or its files are damaged.
+            UserError: If there is no such model or device, or its files are
+                damaged.
         """
+        place = choose_device(device)
         folder = find_model(path_or_name)
         config, source_tokenizer, target_tokenizer, about = load_config(folder)
         model = Transformer(config)
         load_weights(folder, model)
-        return cls(model.to(device), source_tokenizer, target_tokenizer, about)
+        return cls(model.to(place), source_tokenizer, target_tokenizer, about)
 
     def save(self, path: str | Path, small: bool = False) -> None:
         """Write a checkpoint folder that `load` reads.
@@ -423,7 +429,7 @@ class Translator:
         warnings.warn(
             f"{strange[0]}{others} {verb} mostly in letters the model has"
             f" never seen{expected}: expect nonsense.",
-            stacklevel=4,
+            stacklevel=_levels_inside(),
         )
 
 
@@ -455,7 +461,10 @@ def split_sentences(text: str) -> list[str]:
     """
     sentences, start = [], 0
     for match in SENTENCE_END.finditer(text):
-        if not TITLE.search(text, start, match.end()):
+        following = match["next"] or ""
+        # Before a small letter, as in "e.g. this", the sentence goes on; but
+        # islower() would never end one in Georgian, which has no capitals.
+        if not match["title"] and following == following.title():
             sentences.append(text[start : match.end()].strip())
             start = match.end()
     rest = text[start:].strip()
@@ -480,6 +489,14 @@ def _batches(
         bucket = list(group)
         for start in range(0, len(bucket), batch_size):
             yield bucket[start : start + batch_size]
+
+
+def _levels_inside() -> int:
+    """Count the calls inside this file, to warn of the line that led here."""
+    frame, levels = inspect.currentframe(), 0
+    while frame and frame.f_globals is globals():
+        frame, levels = frame.f_back, levels + 1
+    return levels
 
 
 def _count_letters(text: str) -> int:

@@ -15,7 +15,8 @@ import pytest
 import torch
 import typer
 
-from minitransformer import cli
+from minitransformer import cli, evaluation
+from minitransformer.corpora import files_corpus
 from minitransformer.translator import Translator
 
 ROOT = Path(__file__).parents[1]
@@ -184,6 +185,35 @@ def test_a_device_is_written_to_and_not_replaced(run, model):
     assert Path("/dev/null").is_char_device()
 
 
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="needs /dev/fd")
+def test_a_pipe_can_be_written_to_by_its_name(run, model, translator):
+    reader, writer = os.pipe()
+    code, _, err = run(
+        *("translate", "we eat.", "--model", model),
+        *("--output", f"/dev/fd/{writer}"),
+    )
+    os.close(writer)
+    with open(reader, encoding="utf-8") as pipe:
+        assert (code, err) == (0, [])
+        assert pipe.read() == translator.translate("we eat.") + "\n"
+
+
+def test_a_carriage_return_inside_a_line_ends_none(run, model, monkeypatch):
+    stdin(monkeypatch, b"the cat\rsees.\nwe eat.\n")
+    assert run("translate", "--model", model)[1].count("\n") == 2
+
+
+def test_the_examples_of_the_help_are_translated_well(run):
+    for english, french in {
+        "The cat is sleeping in the garden.": "Le chat dort dans le jardin.",
+        "The cat is sleeping.": "Le chat dort.",
+        "She sings.": "Elle chante.",
+    }.items():
+        shown = run("translate", "--help")[1] + run("attention", "--help")[1]
+        assert f'"{english}"' in shown
+        assert run("translate", english)[1] == french + "\n"
+
+
 # Train ---
 
 
@@ -240,6 +270,7 @@ def test_evaluation_prints_and_writes_scores(run, model, files, tmp_path):
     assert facts["split"] == "train"
     written = lines.read_text(encoding="utf-8").splitlines()
     assert facts["sentences"] == len(written)
+    assert "left_out" not in facts
     assert [score["of"] for score in facts["scores"]] == [
         name for name, _ in names
     ]
@@ -248,6 +279,60 @@ def test_evaluation_prints_and_writes_scores(run, model, files, tmp_path):
         s["of"]: s["value"] for s in facts["scores"] if s["name"] == "BLEU"
     }
     assert bleu["dictionary"] > bleu["copy"]
+
+
+def test_what_the_model_can_not_read_is_left_out(run, model, files, tmp_path):
+    with files[0].open("a") as source, files[1].open("a") as target:
+        source.write("the cat " * 50 + "sees.\n")
+        target.write("le chat voit.\n")
+    pairs = files_corpus(*files).splits["train"]
+    lost = [i for i, pair in enumerate(pairs) if "cat the" in pair.source]
+    report, lines = tmp_path / "scores.json", tmp_path / "hypotheses.txt"
+    code, out, err = run(
+        *("evaluate", "--model", model, "--split", "train", "--baselines"),
+        *("--source", files[0], "--target", files[1], "--n-bootstrap", 0),
+        *("--output", lines, "--json", report),
+    )
+    assert (code, len(lost)) == (0, 1)
+    assert err == [
+        f"Warning: files, train: 1 of {len(pairs)} sentences are left out,"
+        " since the model reads 41 tokens at most; the scores are over the"
+        " rest."
+    ]
+    facts = json.loads(report.read_text(encoding="utf-8"))
+    assert (facts["sentences"], facts["left_out"]) == (len(pairs) - 1, 1)
+    written = lines.read_text(encoding="utf-8").split("\n")[:-1]
+    assert [i for i, line in enumerate(written) if not line] == lost
+    rest = [i for i in range(len(pairs)) if i not in lost]
+    expected = evaluation.bleu(
+        [written[i] for i in rest], [[pairs[i].target] for i in rest]
+    )
+    assert out.splitlines()[0] == f"model: {expected}"
+
+
+def test_a_broken_pipe_costs_no_file_and_a_full_disk_no_score(
+    run, model, files, tmp_path, monkeypatch
+):
+    class BrokenPipe(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    report = tmp_path / "scores.json"
+    arguments = [
+        *("evaluate", "--model", model, "--n-bootstrap", 0, "--json", report),
+        *("--source", files[0], "--target", files[1]),
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", BrokenPipe())
+        patch.setattr(sys, "stderr", sys.stderr)  # typer puts another there
+        with pytest.raises(SystemExit):
+            run(*arguments)
+    assert json.loads(report.read_text(encoding="utf-8"))["scores"]
+    monkeypatch.setattr(os, "fsync", FullDisk(room=0))
+    code, out, err = run(*arguments)
+    assert (code, len(err)) == (2, 1)
+    assert "scores.json can't be written (No space" in err[0]
+    assert out.startswith("model: BLEU")
 
 
 def test_the_storybook_scores_pronouns_and_alignment(run, model, monkeypatch):
@@ -506,6 +591,39 @@ BAD = {
         *("translate", "the cat", "--model", model),
         *("--output", files[0] / "below" / "out"),
     ],
+    "long penalty": lambda tmp, model, files: [
+        *("translate", "a", "--length-penalty", 1000, "--model", model)
+    ],
+    "no number for a penalty": lambda tmp, model, files: [
+        *("evaluate", "--length-penalty", "nan", "--model", model),
+        *("--source", files[0], "--target", files[1]),
+    ],
+    "too many threads": lambda tmp, model, files: [
+        *("translate", "a", "--threads", 99_999_999_999, "--model", model)
+    ],
+    "too long a seed": lambda tmp, model, files: [
+        *("train", "--source", files[0], "--target", files[1]),
+        *("--out", tmp / "out", *TINY, "--seed", 10**20),
+    ],
+    "a translation of strange bytes": lambda tmp, model, files: [
+        *("attention", "the cat", "--out", tmp / "out.png", "--model", model),
+        *("--translation", "le chat \udcff"),
+    ],
+    "two files of one name": lambda tmp, model, files: [
+        *("evaluate", "--model", model, "--json", tmp / "out"),
+        *("--source", files[0], "--target", files[1]),
+        *("--output", tmp / ".." / tmp.name / "out"),
+    ],
+    "a model of no corpus": lambda tmp, model, files: [
+        *("evaluate", "--model", model, "--json", tmp / "out")
+    ],
+    "nothing short": lambda tmp, model, files: [
+        *("evaluate", "--model", model, "--json", tmp / "out", "--tsv"),
+        write(
+            tmp / "a",
+            "".join(f"{'cat ' * 99}{i}\tchat {i}\n" for i in range(20)),
+        ),
+    ],
     "no beam": lambda tmp, model, files: [
         *("translate", "the cat", "--beam", 0, "--model", model)
     ],
@@ -556,6 +674,14 @@ NAMED = {
     "impossible width": "13",
     "another format": "99",
     "5,000 words": "41",
+    "long penalty": "--length-penalty 1000 must be 0 to 10",
+    "no number for a penalty": "--length-penalty nan must be 0 to 10",
+    "too many threads": "1024",
+    "too long a seed": "4294967295",
+    "a translation of strange bytes": r"'le chat \udcff' is not UTF-8",
+    "two files of one name": "--output and --json",
+    "a model of no corpus": "--corpus",
+    "nothing short": "41 tokens",
     "empty input line": "line 2",
     "long input line": "line 2",
     "input no UTF-8": "line 2",
@@ -596,13 +722,31 @@ def test_bad_bytes_on_a_pipe(run, model, monkeypatch):
     code, _, err = run("translate", "--model", model)
     assert code == 2
     assert err == [
-        "Error: The standard input, line 2, is no UTF-8 text: save the file"
-        " as UTF-8."
+        "Error: The standard input, line 2, is not UTF-8: save the file as"
+        " UTF-8."
     ]
     stdin(monkeypatch, b"")
     code, _, err = run("translate", "--model", model)
     assert code == 2
     assert "is empty" in err[0]
+
+
+def test_a_closed_input_or_output_is_named(run, model, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", None)
+        code, _, err = run("translate", "--model", model)
+    assert (code, len(err)) == (2, 1)
+    assert "give a text or --input" in err[0]
+    monkeypatch.setattr(sys, "stdout", None)
+    code, _, err = run("translate", "the cat sees.", "--model", model)
+    assert (code, len(err)) == (2, 1)
+    assert "standard output is closed" in err[0]
+
+
+def test_a_closed_error_stream_stops_nothing(run, model, files, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    code, out, _ = run("translate", "--input", files[0], "--model", model)
+    assert (code, out.count("\n")) == (0, 40)
 
 
 # When the machine fails ---
@@ -736,6 +880,33 @@ def test_ctrl_c_is_130_in_every_version_of_typer(run, monkeypatch, stop):
 
     monkeypatch.setattr(cli, "app", interrupted)
     assert run("corpora") == (130, "", [])
+
+
+TERMINATED = """
+import signal
+from minitransformer import cli
+from minitransformer.translator import Translator
+
+def load(*arguments, **named):
+    signal.raise_signal(signal.SIGTERM)
+
+Translator.load = load
+cli.main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a program at once")
+def test_a_terminated_program_leaves_no_trace(tmp_path):
+    arguments = ["translate", "the cat", "--output", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", TERMINATED, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_stopped_run_goes_on_as_if_never_stopped(

@@ -158,6 +158,28 @@ def test_chinese_is_scored_by_character():
     assert "tok:zh" in score.signature
 
 
+@pytest.mark.parametrize(
+    ("language", "tokenizer"),
+    [
+        ("ja", "char"),
+        ("ja-JP", "char"),
+        ("th", "char"),
+        ("kmr", "13a"),  # Kurdish, which has spaces; Khmer is "km"
+        ("fr", "13a"),
+        ("und", "13a"),
+    ],
+)
+def test_a_language_without_spaces_is_scored_by_character(language, tokenizer):
+    assert bleu_tokenizer(language) == tokenizer
+
+
+def test_one_wrong_word_of_japanese_is_not_everything():
+    score = bleu(
+        ["私は猫が好きです。"], [["私は犬が好きです。"]], bleu_tokenizer("ja")
+    )
+    assert 0 < score.value < 100
+
+
 def test_the_interval_is_sacrebleus_and_repeatable():
     score = bleu(OURS, ragged(), n_bootstrap=200)
     assert score == bleu(OURS, ragged(), n_bootstrap=200)

@@ -14,6 +14,7 @@ from minitransformer.files import (
     cache_dir,
     data_dir,
     read_json,
+    read_lines,
     write_json,
     write_text,
 )
@@ -79,6 +80,28 @@ def test_others_may_read_what_the_system_lets_them_read(tmp_path):
     assert stat.S_IMODE(mode) == 0o644
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+@pytest.mark.parametrize("mode", [0o600, 0o444, 0o664])
+def test_the_permissions_of_the_old_file_stay(path, mode):
+    path.chmod(mode)
+    with atomic_write(path) as temporary:
+        assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
+        temporary.write_text("new", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows needs a right to link")
+def test_a_link_stays_a_link(path, tmp_path):
+    link = tmp_path / "folder" / "link"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert path.read_text(encoding="utf-8") == "new"
+    assert os.listdir(link.parent) == ["link"]
+
+
 def test_the_file_is_flushed_before_it_is_put_in_place(path, monkeypatch):
     flushed = []
     fsync = os.fsync
@@ -142,6 +165,41 @@ def test_a_disk_that_fills_up_in_the_block_is_named_too(path):
     assert_untouched(path)
 
 
+def test_what_fails_in_the_block_beside_the_file_is_not_blamed_on_it(path):
+    with pytest.raises(FileNotFoundError, match="other"), atomic_write(path):
+        path.with_name("other").read_text(encoding="utf-8")
+    with pytest.raises(BrokenPipeError), atomic_write(path):
+        refuse(errno.EPIPE)()
+    assert_untouched(path)
+
+
+def test_a_temporary_file_that_can_not_be_opened_is_blamed(path):
+    def write_to_a_folder():
+        with atomic_write(path) as temporary:
+            temporary.unlink()
+            temporary.mkdir()
+            temporary.write_text("new", encoding="utf-8")
+
+    with pytest.raises(UserError, match=r"file\.txt can't be written \(Is a"):
+        write_to_a_folder()
+
+
+def test_a_name_may_be_as_long_as_the_system_lets_it_be(tmp_path):
+    path = tmp_path / ("a" * 251 + ".txt")
+    write_text(path, "new")
+    assert path.read_text(encoding="utf-8") == "new"
+    longer = tmp_path / ("a" * 300)
+    with pytest.raises(UserError, match="can't be written"):
+        write_text(longer, "new")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_first_error_is_told_though_the_cleaning_fails(path, monkeypatch):
+    monkeypatch.setattr(Path, "unlink", refuse(errno.EROFS))
+    with pytest.raises(ZeroDivisionError), atomic_write(path):
+        raise ZeroDivisionError
+
+
 def test_a_read_only_folder_is_named(path, monkeypatch):
     monkeypatch.setattr(Path, "touch", refuse(errno.EROFS))
     with pytest.raises(UserError, match=r"file\.txt can't be written \(Read"):
@@ -202,6 +260,17 @@ def test_a_damaged_file_is_named(path, content):
 def test_a_folder_is_no_json(tmp_path):
     with pytest.raises(UserError, match="can't be read as JSON"):
         read_json(tmp_path)
+
+
+# Lines ---
+
+
+def test_only_a_line_feed_ends_a_line(path):
+    path.write_bytes(b"\xef\xbb\xbfone\rstill\xc2\x85one\r\n\xef\xbb\xbftwo")
+    assert list(read_lines(path)) == [
+        (1, "one\rstill\x85one\r\n"),
+        (2, "two"),
+    ]
 
 
 # Where things are kept ---

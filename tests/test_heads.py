@@ -127,6 +127,16 @@ def test_without_a_mask_everything_may_be_looked_at():
     assert_close(found, attention.w_o(value).expand(1, 3, 4))
 
 
+def test_a_sentence_alone_is_rewritten_as_one_of_a_batch():
+    torch.manual_seed(0)
+    attention = MultiHeadAttention(4, 2)
+    x = torch.randn(1, 3, 4)
+    with rewritten(nn.ModuleDict({"mine": attention}), {("mine", 1): even}):
+        batch = attention(x, x, x, causal=True)
+        alone = attention(x[0], x[0], x[0], causal=True)
+    assert_close(alone, batch[0])
+
+
 def test_changes_may_be_nested(model):
     cross = "decoder.1.cross_attention"
     with rewritten(model, {(cross, 0): even}):

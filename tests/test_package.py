@@ -46,6 +46,11 @@ def test_a_name_nobody_knows():
         minitransformer.Transformr  # noqa: B018
 
 
+def test_names_that_come_late_are_listed():
+    assert {*minitransformer.__all__} <= {*dir(minitransformer)}
+    assert "__version__" in dir(minitransformer)
+
+
 def test_a_submodule_can_be_imported_from_the_package():
     from minitransformer import storybook
 

@@ -289,6 +289,14 @@ def test_a_seed_decides_the_corpus():
     assert first != other
 
 
+def test_nobody_can_change_the_corpus_of_others():
+    first = splits(5, 1, 1, 1)
+    with pytest.raises(TypeError):
+        first["test"] = ()
+    assert all(isinstance(pairs, tuple) for pairs in first.values())
+    assert splits(5, 1, 1, 1) is first
+
+
 def test_a_sentence_belongs_to_one_split_whatever_the_seed():
     home = {}
     for seed in (1, 2, 3):

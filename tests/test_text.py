@@ -6,6 +6,7 @@ import sys
 import unicodedata
 
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -246,6 +247,7 @@ def test_special_tokens_are_not_decoded(tokenizer):
     ids = tokenizer.encode("la rue")
     ids = [BOS_ID, *ids, UNK_ID, EOS_ID, PAD_ID]
     assert tokenizer.decode(ids) == "la rue"
+    assert tokenizer.decode(torch.tensor(ids)) == "la rue"
 
 
 def test_one_spelling_of_an_accent(tokenizer):

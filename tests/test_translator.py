@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 import warnings
 
 import pytest
@@ -55,9 +56,16 @@ def recorder(monkeypatch):
         ),
         ('He said "Stop." She went on.', ['He said "Stop."', "She went on."]),
         ("Animals, e.g. cats, sleep.", ["Animals, e.g. cats, sleep."]),
+        ("Des os, p. ex. écrasés.", ["Des os, p. ex. écrasés."]),
+        ("Плоды, т. е. яблоки. Да.", ["Плоды, т. е. яблоки.", "Да."]),
+        ("It rained. 3 came. École!", ["It rained.", "3 came.", "École!"]),
+        ("Ça va. « oui », dit-il.", ["Ça va.", "« oui », dit-il."]),
+        ("კარგია. წავიდეთ.", ["კარგია.", "წავიდეთ."]),  # has no capitals
         ("Wait... What?!", ["Wait...", "What?!"]),
         ("Ça va ? Oui !", ["Ça va ?", "Oui !"]),
         ("你好。“你好吗？”我很好！", ["你好。", "“你好吗？”", "我很好！"]),
+        ("你好。a 很好！", ["你好。", "a 很好！"]),
+        ("Mr... No, M. ... Li. St.", ["Mr...", "No, M. ...", "Li.", "St."]),
         ("No mark", ["No mark"]),
         ("...", ["..."]),
         ("", []),
@@ -65,6 +73,13 @@ def recorder(monkeypatch):
 )
 def test_sentences_by_hand(text, sentences):
     assert split_sentences(text) == sentences
+
+
+@pytest.mark.parametrize("text", ["!" * 16_000 + "x", "Mr. " * 8_000])
+def test_a_long_text_is_split_at_once(text):
+    start = time.process_time()
+    assert split_sentences(text) == [text.strip()]
+    assert time.process_time() - start < 1  # it took some ten seconds
 
 
 # Translating ---
@@ -210,6 +225,10 @@ def test_saved_and_loaded_it_translates_alike(translator, tmp_path):
     assert again.translate(TEXTS) == translator.translate(TEXTS)
     assert not again.model.training
     assert Translator.load(str(tmp_path / "model")).device.type == "cpu"
+    fastest = Translator.load(tmp_path / "model", device="auto").device.type
+    assert fastest in ("cpu", "cuda")
+    with pytest.raises(UserError, match="no device 'warp'"):
+        Translator.load(tmp_path / "model", device="warp")
 
 
 def test_a_shared_vocabulary_survives(translator, make_model, tmp_path):
@@ -346,6 +365,14 @@ def test_another_script_is_a_warning(translator):
         assert isinstance(translator.translate("我喜欢这只猫。"), str)
     with pytest.warns(UserWarning, match=r"texts\[1\] and 1 more are .*'en'"):
         translator.translate(["the cat", "кошка спит", "我们"])
+
+
+@pytest.mark.parametrize("method", ["translate", "translate_lines", "sample"])
+def test_a_warning_points_at_the_caller(translator, method):
+    text = ["кошка"] if method == "translate_lines" else "кошка"
+    with pytest.warns(UserWarning, match="letters") as caught:
+        getattr(translator, method)(text)
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_one_strange_name_is_no_warning(translator):
