@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from inspect import isroutine
+from inspect import isfunction, isroutine
 from itertools import islice
 from typing import Any
 
@@ -206,6 +206,8 @@ def refuse_stub(answer: Any) -> None:
 def is_stub(function: Callable[..., Any]) -> bool:
     """Say whether a function's body is still dots, pass or words alone.
 
+    So may be a method that a module's ``forward`` calls.
+
     >>> def untouched(x): ...
     >>> def forgetful(x):
     ...     x + 1
@@ -213,7 +215,8 @@ def is_stub(function: Callable[..., Any]) -> bool:
     (True, False)
     """
     if isinstance(function, nn.Module):
-        function = function.forward
+        methods = filter(isfunction, vars(type(function)).values())
+        return any(map(is_stub, methods))
     code = getattr(function, "__code__", None)  # a method has its function's
     return code is None or all(
         each.opname in _IDLE for each in dis.get_instructions(code)

@@ -49,6 +49,13 @@ class Forgetful(nn.Module):
         x.sum()
 
 
+class Untouched(nn.Module):
+    def forward(self, x):
+        return self.double(x)
+
+    def double(self, x): ...
+
+
 @pytest.mark.parametrize("answer", [forgetful, Forgetful()])
 def test_a_forgotten_return_is_named(lesson, answer):
     message = check("99.1", answer).message
@@ -63,6 +70,7 @@ def test_a_forgotten_return_is_named(lesson, answer):
         [..., 1],
         lambda x: ...,
         lambda x: None,
+        Untouched(),
         lambda x: (x, ...),
         torch.nn.Module(),
     ],
