@@ -170,6 +170,15 @@ def test_the_page_on_quality_says_what_the_file_says():
         }
 
 
+def test_a_model_of_an_older_recipe_is_named():
+    kept = {"a": {"tested": True, "parameters": 7}}
+    shipped = {"one": {"parameters": 7}}
+    assert quality_page.older(kept, shipped) == ""
+    shipped["two"] = {"parameters": 8}
+    said = quality_page.older(kept, shipped)
+    assert said.startswith("That of `two` comes from an older recipe")
+
+
 def test_seeds_share_a_line_with_the_interval_of_their_mean():
     def run(seed, value):
         scores = [
@@ -190,7 +199,7 @@ def test_seeds_share_a_line_with_the_interval_of_their_mean():
     row = quality_page.tested(kept).splitlines()[-1]
     # The deviation is 1, and 4.303 / √3 is 2.48.
     assert row == (
-        "| a, test | 1,058 | final | 3 | 1,234 | 10 | 21.0 [18.5, 23.5]"
+        "| a, test (1,058) | final, 3 | 1,234 | 10 | 21.0 [18.5, 23.5]"
         " | 51.0 [48.5, 53.5] |  |"
     )
     alone = quality_page.tested({"0": run(0, 20.0)}).splitlines()[-1]

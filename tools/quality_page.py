@@ -68,6 +68,7 @@ short one.
 ## The models in the package
 
 Two translators come with the package; nothing need be trained or fetched.
+{older}
 
 ```{{include}} ../minitransformer/models/storybook-en-fr/README.md
 :heading-offset: 2
@@ -121,15 +122,13 @@ def tested(kept: dict[str, dict[str, Any]]) -> str:
     """Tabulate the scores on the test."""
     rows = []
     for (corpus, name), runs in grouped(kept).items():
-        for split in runs[0]["splits"]:
+        for split, facts in runs[0]["splits"].items():
             found = scores_of(runs, split)
             minutes = mean(run["core_minutes"] for run in runs)
             rows.append(
                 [
-                    f"{corpus}, {split}",
-                    f"{runs[0]['splits'][split]['sentences']:,}",
-                    NAMES.get(name, name),
-                    str(len(runs)),
+                    f"{corpus}, {split} ({facts['sentences']:,})",
+                    f"{NAMES.get(name, name)}, {len(runs)}",
                     f"{runs[0]['parameters']:,}",
                     f"{minutes:.0f}",
                     cell(found["BLEU"]),
@@ -139,7 +138,7 @@ def tested(kept: dict[str, dict[str, Any]]) -> str:
                     else "",
                 ]
             )
-    head = ["test", "sentences", "recipe", "seeds", "parameters", "minutes"]
+    head = ["test (sentences)", "recipe, seeds", "parameters", "minutes"]
     return table([*head, "BLEU", "chrF", "as published"], rows)
 
 
@@ -204,6 +203,22 @@ def machines(kept: dict[str, dict[str, Any]]) -> str:
     )
 
 
+def older(
+    kept: dict[str, dict[str, Any]], shipped: dict[str, dict[str, Any]]
+) -> str:
+    """Say which models in the package come from no recipe above."""
+    sizes = {run["parameters"] for run in kept.values() if run["tested"]}
+    names = [
+        name
+        for name, model in shipped.items()
+        if model["parameters"] not in sizes
+    ]
+    if not names:
+        return ""
+    said = " and ".join(f"`{name}`" for name in names)
+    return f"That of {said} comes from an older recipe than those above.\n"
+
+
 def missing(kept: dict[str, dict[str, Any]], runs: dict[str, Run]) -> str:
     """Say what the script knows of and nobody has measured."""
     names: dict[str, Counter[str]] = {}
@@ -235,6 +250,7 @@ def render() -> str:
         updates=STEP_UPDATES,
         missing=missing(kept, runs),
         machines=machines(kept),
+        older=older(kept, read_json(RESULTS / "shipped.json")),
     )
 
 
