@@ -191,6 +191,8 @@ def scenario(make_model, translator, tmp_path):
         batch_order_gap(model, source, target)
         smoothed_cross_entropy(hidden @ words.T, labels)
         output_loss(hidden, words, labels)
+        with torch.no_grad():
+            output_loss(hidden, words, labels)
         translation_loss(model, Batch(source, target))
         assert run([*draw, "--out", str(tmp_path / "a.png")]) == 0
 
