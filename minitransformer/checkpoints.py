@@ -165,16 +165,18 @@ def save_weights(
     save_tensors(
         folder / WEIGHTS,
         compact(kept) if small else kept,
-        {**facts, "config": asdict(config), **_tokenizers_beside(folder)},
+        {
+            **facts,
+            "config": asdict(config),
+            "tokenizers": _tokenizer_hashes(folder),
+        },
     )
 
 
-def _tokenizers_beside(folder: Path) -> dict[str, Any]:
-    """Return the hashes of the tokenizers that weights are learned with."""
+def _tokenizer_hashes(folder: Path) -> Any:
+    """Return what config.json notes of its tokenizers, if it is there."""
     file = folder / "config.json"
-    return (
-        {"tokenizers": read_json(file)["tokenizers"]} if file.exists() else {}
-    )
+    return read_json(file)["tokenizers"] if file.exists() else None
 
 
 def load_config(
@@ -250,11 +252,8 @@ def load_weights(folder: Path, model: TranslationModel) -> dict[str, Any]:
             f"{path} belongs to a model of another config than config.json"
             " beside it: copy the whole folder again."
         )
-    here = _tokenizers_beside(folder)
-    if (
-        here
-        and facts.get("tokenizers", here["tokenizers"]) not in here.values()
-    ):
+    hashes = facts.get("tokenizers")  # older files have none
+    if hashes and hashes != _tokenizer_hashes(folder):
         raise UserError(
             f"{path} was learned with other tokenizers than those beside it:"
             " copy the whole folder again."

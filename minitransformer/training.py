@@ -478,6 +478,8 @@ class Trainer:
         meter = _Meter(
             self.updates, self.options.updates, not self.workers.leads
         )
+        if not self.updates:  # weights never stand without a state to go on
+            self.save(folder / "last.safetensors")
         with meter.bar:
             while not self.finished:
                 group = list(islice(batches, wanted))

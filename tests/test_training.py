@@ -463,6 +463,26 @@ def test_a_model_without_its_state_is_not_trained_from_the_start(tmp_path):
     assert contents(tmp_path) == before
 
 
+def test_a_run_killed_before_its_first_state_goes_on(tmp_path, monkeypatch):
+    save_weights = training.save_weights
+
+    def killed(*arguments):
+        save_weights(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_weights", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_translator(toy_corpus(), tmp_path / "one", toy_recipe())
+    train_translator(toy_corpus(), tmp_path / "one", resume=True)
+    train_translator(toy_corpus(), tmp_path / "other", toy_recipe())
+    one, other = (
+        load_tensors(tmp_path / name / "model.safetensors")[0]
+        for name in ("one", "other")
+    )
+    assert all(torch.equal(one[name], other[name]) for name in other)
+
+
 @pytest.mark.parametrize("left", ["model.safetensors", "last.safetensors"])
 def test_a_new_training_takes_nothing_from_an_old_one(tmp_path, left):
     (tmp_path / left).write_bytes(b"of another model")
