@@ -28,7 +28,6 @@ from training_speed import DROPOUT, SMOOTHING, arguments_of, captions
 
 from minitransformer import Transformer, TransformerConfig
 from minitransformer.allocator import keep_memory
-from minitransformer.attention import scaled_dot_product_attention
 from minitransformer.data import bucketed, make_batch, pad
 from minitransformer.decoding import beam_search, greedy_decode
 from minitransformer.files import write_json
@@ -36,13 +35,6 @@ from minitransformer.loss import smoothed_cross_entropy
 from minitransformer.training import Trainer, TrainingOptions
 
 Work = Callable[[], object]
-
-
-def readable_attention(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
-) -> Tensor:
-    """Attend as chapter 2 does."""
-    return scaled_dot_product_attention(q, k, v, mask)[0]
 
 
 def readable_loss(
@@ -53,7 +45,6 @@ def readable_loss(
 
 
 TRAINING: dict[str, dict[str, Any]] = {
-    "short_attention": {"attention.short_attention": readable_attention},
     "output_loss": {"training.output_loss": readable_loss},
     "dropout by bytes": {
         "dropout.dropout": F.dropout,

@@ -8,8 +8,11 @@ from torch import Tensor, nn
 
 from minitransformer.dropout import dropout
 from minitransformer.errors import UserError
-from minitransformer.masks import causal_mask, readable
-from minitransformer.short_attention import is_short, short_attention
+from minitransformer.masks import causal_mask
+
+# Up to so many scores a head the formula trains faster than torch's fused
+# kernel, whose backward pass is slow there.
+SHORT = 48 * 48
 
 
 def scaled_dot_product_attention(
@@ -273,20 +276,18 @@ class MultiHeadAttention(nn.Module):
         Returns:
             ``(B, H, T, d_k)``.
         """
-        check_attention(q, k, v, mask)
         T = q.shape[-2]
         dropout_p = self.dropout if self.training else 0.0
-        if not readable(q) or not is_short(q, k):
-            if mask is not None:  # the kernel takes a mask or is_causal
-                mask = torch.atleast_2d(mask)  # type: ignore[no-untyped-call]
-                mask, causal = join_causal(mask, T, causal), False
-            return F.scaled_dot_product_attention(
-                q, k, v, mask, dropout_p, is_causal=causal
-            )
-        mask = join_causal(mask, T, causal)
-        if dropout_p or leaves_no_key(mask):
+        if suits_formula(q, k):
+            mask = join_causal(mask, T, causal)
             return scaled_dot_product_attention(q, k, v, mask, dropout_p)[0]
-        return short_attention(q, k, v, mask)
+        check_attention(q, k, v, mask)
+        if mask is not None:  # the kernel takes a mask or is_causal
+            mask = torch.atleast_2d(mask)  # type: ignore[no-untyped-call]
+            mask, causal = join_causal(mask, T, causal), False
+        return F.scaled_dot_product_attention(
+            q, k, v, mask, dropout_p, is_causal=causal
+        )
 
     def split_heads(self, x: Tensor) -> Tensor:
         """Turn ``(B, T, D)`` into ``(B, H, T, d_k)``."""
@@ -308,6 +309,16 @@ def join_causal(
     return mask & causal_mask(size, mask.device)
 
 
-def leaves_no_key(mask: Tensor | None) -> bool:
-    """Say whether a mask hides every key from some query."""
-    return mask is not None and not bool(mask.any(dim=-1).all())
+def suits_formula(q: Tensor, k: Tensor) -> bool:
+    """Say whether the formula is faster than torch's fused kernel.
+
+    So it is on a processor, for short sequences, where a gradient is wanted
+    or in half precision.
+
+    Args:
+        q: ``(..., T, d_k)``.
+        k: ``(..., S, d_k)``.
+    """
+    if q.device.type != "cpu" or q.shape[-2] * k.shape[-2] > SHORT:
+        return False
+    return torch.is_grad_enabled() or q.dtype.itemsize < 4

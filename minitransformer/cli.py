@@ -33,6 +33,7 @@ DEFAULT_MODEL = "storybook-en-fr"
 MAX_JOBS = 14  # as many users as the sandbox has
 MAX_THREADS = 1024  # more than any processor has
 MAX_SEED = 2**32 - 1
+MAX_BEAM = 1024  # chapter 11 finds nothing better beyond 4
 MAX_LENGTH_PENALTY = 10.0  # far above what ever helped
 ALIGNED_PAIRS = 200  # enough for an interval of about one per cent
 
@@ -62,7 +63,10 @@ DeviceOption = Annotated[
     str, typer.Option(help="auto, cpu or cuda; auto takes the fastest.")
 ]
 BeamOption = Annotated[
-    int, typer.Option(help="Hypotheses kept; 1 is greedy decoding.")
+    int,
+    typer.Option(
+        min=1, max=MAX_BEAM, help="Hypotheses kept; 1 is greedy decoding."
+    ),
 ]
 ThreadsOption = Annotated[
     int | None,

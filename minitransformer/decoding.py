@@ -32,13 +32,29 @@ class Hypothesis:
     score: float
 
 
-def length_limit(model: TranslationModel, source: Tensor) -> int:
+def length_limit(
+    model: TranslationModel, source: Tensor, max_len: int | None = None
+) -> int:
     """Return how many tokens, EOS included, a translation may have.
 
     Twice the source and ten more is ample between the languages here, and
     keeps a confused model from babbling on.
+
+    Args:
+        model: Says how long it can go on.
+        source: Token ids, ``(B, S)``.
+        max_len: The answer, if the caller has one.
+
+    Raises:
+        UserError: If ``max_len`` is below 1.
     """
-    return min(model.config.max_len, 2 * source.shape[1] + 10)
+    if max_len is None:
+        return min(model.config.max_len, 2 * source.shape[1] + 10)
+    if max_len < 1:
+        raise UserError(
+            f"{max_len=} leaves no room for a token: it must be at least 1."
+        )
+    return max_len
 
 
 def length_divisor(length: int, alpha: float) -> float:
@@ -67,10 +83,13 @@ def greedy_decode(
 
     Returns:
         For each source sentence the target ids, without BOS and EOS.
+
+    Raises:
+        UserError: If ``max_len`` is below 1.
     """
     if not len(source):
         return []
-    limit = length_limit(model, source) if max_len is None else max_len
+    limit = length_limit(model, source, max_len)
     results: list[list[int]] = [[] for _ in source]
     rows = list(range(len(source)))  # the sentence each row works on
     state = model.start(source)
@@ -119,7 +138,8 @@ def beam_search(
         For each source sentence up to ``K`` hypotheses, the best first.
 
     Raises:
-        UserError: If ``beam_size`` is below 1 or ``length_penalty`` below 0.
+        UserError: If ``beam_size`` or ``max_len`` is below 1, or
+            ``length_penalty`` below 0.
     """
     if beam_size < 1 or length_penalty < 0:
         raise UserError(
@@ -128,7 +148,7 @@ def beam_search(
         )
     if not len(source):
         return []
-    limit = length_limit(model, source) if max_len is None else max_len
+    limit = length_limit(model, source, max_len)
     found: list[list[Hypothesis]] = [[] for _ in source]
     rows = list(range(len(source)))  # the sentence of each group of K beams
     K, device = beam_size, source.device

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minitransformer.attention import MultiHeadAttention, leaves_no_key
+from minitransformer.attention import MultiHeadAttention
 from minitransformer.dropout import Dropout
 from minitransformer.feed_forward import FeedForward
 from minitransformer.layers import DecoderLayer, LayerState
@@ -53,6 +53,11 @@ def fast_step(model: TranslationModel, state: State) -> Step:
     ):
         return model.step
     return PackedDecoder(model).step
+
+
+def leaves_no_key(mask: Tensor | None) -> bool:
+    """Say whether a mask hides every key from some query."""
+    return mask is not None and not bool(mask.any(dim=-1).all())
 
 
 PLAIN = {

@@ -113,7 +113,7 @@ def sample(
     if count < 1:
         raise UserError(f"{count=} translations can't be drawn: ask for 1.")
     _check_choices(temperature, top_k, top_p)
-    limit = max_len or length_limit(model, source)
+    limit = length_limit(model, source, max_len)
     device = source.device
     generator = torch.Generator(device).manual_seed(seed)
     state = model.start(source)

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
-from minitransformer import short_attention as short_module
+from minitransformer import attention as attention_module
 from minitransformer.attention import (
+    SHORT,
     MultiHeadAttention,
     SelfAttention,
     scaled_dot_product_attention,
 )
 from minitransformer.errors import UserError
 from minitransformer.masks import causal_mask
-from minitransformer.short_attention import SHORT
 
 # Distinct primes: no two axes can be mistaken for one another.
 B, H, T, S, D_K, D_V = 2, 3, 5, 7, 11, 13
@@ -305,7 +305,7 @@ def test_both_paths_are_equal(monkeypatch, causal, kind, dtype, size):
     inputs += attention.parameters()
     results = []
     for short in (0, T * S):  # fused, readable
-        monkeypatch.setattr(short_module, "SHORT", short)
+        monkeypatch.setattr(attention_module, "SHORT", short)
         output = attention(query, key, value, mask, causal)
         assert output.isfinite().all()
         results.append((output, gradients(output, inputs)))
@@ -332,19 +332,13 @@ def test_long_sequences_use_the_fused_kernel(monkeypatch):
     past = torch.randn(1, SHORT, 4)
     attention(x, past, past)
     assert calls == [(side + 1, True)]
-    with torch.no_grad():  # forward alone, it pays sooner
-        for size in (side // 2, side // 2 + 1):
-            x = torch.randn(1, size, 4)
-            attention(x, x, x)
-    assert calls[1:] == [(side // 2 + 1, False)]
-
-
-@pytest.mark.parametrize("able", [False, True])
-def test_half_precision_is_short_where_the_processor_has_it(monkeypatch, able):
-    monkeypatch.setattr(short_module, "computes_bf16", lambda: able)
-    x = torch.randn(1, 3, 4)
-    assert short_module.is_short(x, x)
-    assert short_module.is_short(x.bfloat16(), x.bfloat16()) == able
+    with torch.no_grad():
+        for dtype in (torch.float32, torch.bfloat16):
+            for size in (3, side + 1):
+                x = torch.randn(1, size, 4, dtype=dtype)
+                attention.to(dtype)(x, x, x)
+    # Forward alone, the formula is faster in half precision only.
+    assert calls[1:] == [(3, False), (side + 1, False), (side + 1, False)]
 
 
 def test_causal_joins_the_mask():
@@ -404,7 +398,7 @@ def test_multi_head_agrees_with_torch(kind):
 @pytest.mark.parametrize("short", [0, SHORT], ids=["fused", "readable"])
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_query_without_keys_gets_zeros(monkeypatch, short, causal):
-    monkeypatch.setattr(short_module, "SHORT", short)
+    monkeypatch.setattr(attention_module, "SHORT", short)
     attention = MultiHeadAttention(D, H, bias=False)
     x = torch.randn(B, T, D, requires_grad=True)
     mask = torch.ones(B, 1, T, T, dtype=torch.bool)

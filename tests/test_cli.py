@@ -627,6 +627,9 @@ BAD = {
     "no beam": lambda tmp, model, files: [
         *("translate", "the cat", "--beam", 0, "--model", model)
     ],
+    "a beam of everything": lambda tmp, model, files: [
+        *("translate", "the cat", "--beam", 10**9, "--model", model)
+    ],
     "no number": lambda tmp, model, files: [
         *("translate", "the cat", "--beam", "x", "--model", model)
     ],

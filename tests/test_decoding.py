@@ -20,6 +20,7 @@ from minitransformer.decoding import (
     length_limit,
 )
 from minitransformer.errors import UserError
+from minitransformer.sampling import sample
 
 
 def tiny(vocab_size, seed=0, **sizes):
@@ -67,12 +68,11 @@ def greedy_without_cache(model, source, limit):
     return target[1:]
 
 
-def test_no_sentence_and_no_token(make_model):
+def test_no_sentence(make_model):
     model = make_model().eval()
     nothing = torch.empty(0, 5, dtype=torch.int64)
     assert greedy_decode(model, nothing) == []
     assert beam_search(model, nothing, 3) == []
-    assert greedy_decode(model, torch.tensor([[5, 8, 2]]), max_len=0) == [[]]
 
 
 # Parity: with the slow, plain ways ---
@@ -266,3 +266,12 @@ def test_the_limit_is_never_over_max_len():
 def test_impossible_searches_are_named(beam_size, penalty):
     with pytest.raises(UserError, match="beam_size"):
         beam_search(tiny(17), sources(17, [3]), beam_size, penalty)
+
+
+@pytest.mark.parametrize("search", [greedy_decode, beam_search, sample])
+@pytest.mark.parametrize("max_len", [0, -3])
+def test_a_translation_has_room_for_a_token(search, max_len):
+    model, source = tiny(17), sources(17, [3])
+    with pytest.raises(UserError, match=f"max_len={max_len} leaves no room"):
+        search(model, source, max_len=max_len)
+    assert search(model, source, max_len=1)

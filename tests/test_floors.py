@@ -18,7 +18,6 @@ FLOORS = [
         "files",
         "loss",
         "masks",
-        "short_attention",
         "traces",
         "workers",
     },

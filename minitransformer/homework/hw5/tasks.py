@@ -23,7 +23,6 @@ translate = Task(
             "positions",
             "processor",
             "residual",
-            "short_attention",
             "story_french",
             "story_grammar",
             "story_lexicon",
