@@ -95,8 +95,7 @@ class PackedDecoder:
 
     def __init__(self, model: Transformer):
         self.model = model
-        # The widest product by far, which is faster from this side.
-        self.output = model.output.weight.T.contiguous()  # (D, V)
+        self.output = model.output.weight.T  # (D, V)
         self.layers = [
             PackedLayer(cast(DecoderLayer, layer)) for layer in model.decoder
         ]
