@@ -46,8 +46,9 @@ the paper: "its first settings" are `transformer_base_v1`, "its second"
 `transformer_base_v2`. **fairseq** ([Ott et al., 2019](references.md)),
 **OpenNMT-py** ([Klein et al., 2017](references.md)) and **JoeyNMT**
 ([Kreutzer et al., 2019](references.md)) are libraries for translation, and so
-is **Marian** ([Junczys-Dowmunt et al., 2018](references.md)), which here is
-the class of that name in Hugging Face's `transformers`. **The Annotated
+is Marian ([Junczys-Dowmunt et al., 2018](references.md)), a program in C++.
+**Marian** below is not that program, which chooses otherwise in places, but
+Hugging Face's `MarianMTModel`, which runs its models. **The Annotated
 Transformer** ([Rush, 2018](references.md)) is a text that many learn from, in
 its version of 2022. {{py:class}}`torch.nn.Transformer` is torch {torch}'s.
 
