@@ -254,6 +254,10 @@ def test_a_beam_that_drops_nothing_is_exhaustive():
         (lambda step, b, e, n: with_tensors(step, b, e, n + 1), "gives 2"),
         (lambda step, b, e, n: with_tensors(step, b, e, 12), "it gives 11"),
         (
+            lambda step, b, e, n: with_tensors(step, b, e, n + 9)[:n],
+            "right, but with a limit of 1 step is asked 10 times",
+        ),
+        (
             lambda step, b, e, n: (
                 with_tensors(step, b, e, n - 1) if n > 1 else []
             ),
@@ -711,6 +715,10 @@ def no_sum_between(scores, tau, k, p):
         (
             changed(lambda out, s, k, p: out if p is None else out.flip(0)),
             "this gives",
+        ),
+        (
+            changed(lambda out, s, k, p: out.clamp(min=1e-8)),
+            "must have exactly 0, and one has 1e-08",
         ),
         (p_first, "top-p is a share of what top-k kept"),
         (cuts_first, "the cuts see the probabilities before"),

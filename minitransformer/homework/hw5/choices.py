@@ -54,6 +54,15 @@ def line_within(p: Tensor, word: int) -> float:
     return float(sums[word - 1] - p.sort(descending=True).values[word - 1] / 2)
 
 
+def refuse_remains(found: Tensor, right: Tensor) -> None:
+    """Refuse chances too small to differ from 0, where 0 is right."""
+    if (found[right == 0] != 0).any():
+        raise Wrong(
+            "words that are cut off must have exactly 0, and one has"
+            f" {found[right == 0].abs().max():.0e}."
+        )
+
+
 @sample.test("without a choice it gives the probabilities", 11, "By chance")
 def check_plain(answer: Any) -> None:
     """Try temperature 1 and no cut."""
@@ -146,6 +155,7 @@ def check_top_k(answer: Any) -> None:
                 f" gives {shown(found)}.",
                 TIGHT,
             )  # fmt: skip
+        refuse_remains(found, right)
 
 
 @sample.test("top-k keeps no more than k of equal words", 11, "By chance")
@@ -208,6 +218,7 @@ def check_top_p(answer: Any) -> None:
                 f" and this gives {shown(found)}.",
                 TIGHT,
             )  # fmt: skip
+        refuse_remains(found, right)
 
 
 @sample.test("first the temperature, then top-k, then top-p", 11, "By chance")

@@ -108,6 +108,11 @@ def check_limit(answer: Any) -> None:
         found = as_ids(call(answer, step, language.bos, language.eos, limit))
         right = greedily(language, limit)
         if found == right:
+            if len(asked) > limit + 1:  # one look more does no harm
+                raise Wrong(
+                    f"right, but with a limit of {limit} step is asked"
+                    f" {len(asked)} times."
+                )
             continue
         if len(found) > limit:
             raise Wrong(

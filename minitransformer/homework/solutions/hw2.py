@@ -176,7 +176,8 @@ def cross(
     """Let every target token attend to the source, but not to its padding.
 
     Args:
-        module: Called as ``module(query, key, value, mask)``.
+        module: Attention, such as yours; only call it, as
+            ``module(query, key, value, mask)``.
         x: The target, ``(B, T, D)``.
         memory: What the encoder made of the source, ``(B, S, D)``.
         source: Ids of the source, ``(B, S)``.
