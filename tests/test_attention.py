@@ -16,6 +16,7 @@ from minitransformer.attention import (
     MultiHeadAttention,
     SelfAttention,
     scaled_dot_product_attention,
+    suits_formula,
 )
 from minitransformer.errors import UserError
 from minitransformer.masks import causal_mask
@@ -332,13 +333,21 @@ def test_long_sequences_use_the_fused_kernel(monkeypatch):
     past = torch.randn(1, SHORT, 4)
     attention(x, past, past)
     assert calls == [(side + 1, True)]
-    with torch.no_grad():
-        for dtype in (torch.float32, torch.bfloat16):
-            for size in (3, side + 1):
-                x = torch.randn(1, size, 4, dtype=dtype)
-                attention.to(dtype)(x, x, x)
-    # Forward alone, the formula is faster in half precision only.
-    assert calls[1:] == [(3, False), (side + 1, False), (side + 1, False)]
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_formula_serves_short_sequences(dtype, masked, gradient):
+    side = math.isqrt(SHORT)
+    longest = side // 2 if dtype == torch.bfloat16 or masked else 0
+    if gradient:
+        longest = side if dtype == torch.float32 else math.isqrt(2 * SHORT)
+    with torch.set_grad_enabled(gradient):
+        for size in (3, side // 2, side // 2 + 1, side, side + 1, 67, 68):
+            x = torch.empty(1, size, 4, dtype=dtype)
+            mask = torch.ones(1, size, dtype=torch.bool) if masked else None
+            assert suits_formula(x, x, mask) == (size <= longest)
 
 
 def test_causal_joins_the_mask():
