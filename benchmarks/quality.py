@@ -8,7 +8,8 @@ A run is a corpus, a recipe and a seed. Final recipes are trained with three
 seeds, and scored on the test as well; so are, once, the recipe that the
 command line takes if it differs, and recurrent translators of the same size.
 What was tried, one change at a time, is trained with one seed and 3,000
-updates, and scored on the validation split alone. A run takes from twenty
+updates, or as long as the final recipe, and scored on the validation split
+alone. A run takes from twenty
 minutes to two hours on one thread, and goes on where it was interrupted.
 Finished runs go to ``minitransformer/results/quality.json``; a run whose
 recipe has not changed since is not made again.
@@ -62,6 +63,12 @@ FINAL: dict[str, dict[str, Any]] = {
     "tatoeba-zh-en": {"dropout": 0.2, "updates": 12_000},
     "multi30k-en-de": _CAPTIONS,
     "multi30k-de-en": _CAPTIONS,
+}
+# What was tried of a final recipe, at full length.
+TRIALS: dict[str, dict[str, dict[str, Any]]] = {
+    "multi30k-en-de": {
+        "dropout 0.3, 16,000 updates": {"dropout": 0.3, "updates": 16_000}
+    },
 }
 # Fewer updates: they are slower, and learn by heart sooner.
 RECURRENT = {"learning_rate": 3e-3, "updates": 6_000}
@@ -167,6 +174,11 @@ def all_runs() -> dict[str, Run]:
         Run(corpus, f"step, {name}", 0, changes | {"updates": STEP_UPDATES})
         for corpus, steps in STEPS.items()
         for name, changes in steps.items()
+    ]
+    runs += [
+        Run(corpus, f"trial, {name}", 0, FINAL[corpus] | changes)
+        for corpus, trials in TRIALS.items()
+        for name, changes in trials.items()
     ]
     return {run.key: run for run in runs}
 

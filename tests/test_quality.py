@@ -81,6 +81,10 @@ def test_a_run_is_a_recipe_with_changes(quality):
     assert base.options.updates == quality.STEP_UPDATES
     assert base.options.updates < plain.options.updates
     assert base.sizes == plain.sizes
+    trial = runs["multi30k-en-de/trial-dropout-0.3-16000-updates-0"].recipe
+    final = runs["multi30k-en-de/final-0"].recipe
+    assert trial.sizes == final.sizes | {"dropout": 0.3} != final.sizes
+    assert trial.options.updates > final.options.updates
 
 
 def test_it_trains_scores_and_goes_on(quality, small_corpus, tmp_path):

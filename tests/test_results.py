@@ -165,7 +165,8 @@ def test_the_page_on_quality_says_what_the_file_says():
     for key, run in all_runs().items():
         if key not in QUALITY:
             counts = missing.setdefault(run.corpus, Counter())
-            counts[run.name.removeprefix("step, ")] += 1
+            name = run.name.removeprefix("step, ").removeprefix("trial, ")
+            counts[name] += 1
     assert bool(missing) == ("Not measured yet" in page)
     for corpus, counts in missing.items():
         (line,) = re.findall(rf"- {corpus}: (.*)\.", page)
@@ -182,6 +183,29 @@ def test_a_model_of_an_older_recipe_is_named():
     shipped["two"] = {"parameters": 8}
     said = quality_page.older(kept, shipped)
     assert said.startswith("That of `two` comes from an older recipe")
+
+
+def test_a_change_stands_beside_the_recipe_that_it_changes():
+    def run(corpus, name, chrf):
+        valid = {
+            "beam 1": {"BLEU": 20.0},
+            "beam 4": {"BLEU": 30.0, "chrF": chrf},
+        }
+        sizes = {"parameters": 7, "core_minutes": 2.0, "valid": valid}
+        return sizes | {"corpus": corpus, "name": name}
+
+    kept = {
+        "a/final-0": run("a", "final", 50.0),
+        "b/final-0": run("b", "final", 60.0),
+        "b/trial-wide-0": run("b", "trial, wide", 61.5),
+        "c/trial-wide-0": run("c", "trial, wide", 70.0),
+    }
+    lines = quality_page.changed(kept, "trial, ", "final").splitlines()[2:]
+    assert lines == [
+        "| b | final | 7 | 2 | 20.0 | 30.0 | 60.0 |",
+        "| b | wide | 7 | 2 | 20.0 (+0.0) | 30.0 (+0.0) | 61.5 (+1.5) |",
+    ]
+    assert "None of these" in quality_page.changed(kept, "step, ", "final")
 
 
 def test_seeds_share_a_line_with_the_interval_of_their_mean():

@@ -64,6 +64,11 @@ a few tenths from chance, and a longer training may want more dropout than a
 short one.
 
 {steps}
+
+What follows was trained as long as a final recipe or longer, with one seed; in
+brackets is the difference from that recipe.
+
+{trials}
 {missing}
 ## The models in the package
 
@@ -159,12 +164,23 @@ def baselines(kept: dict[str, dict[str, Any]]) -> str:
     return table(["test", "baseline", "BLEU", "chrF"], list(rows.values()))
 
 
-def steps(kept: dict[str, dict[str, Any]]) -> str:
-    """Tabulate the short runs, beside the unchanged recipe."""
+def changed(kept: dict[str, dict[str, Any]], kind: str, of: str) -> str:
+    """Tabulate changes of a recipe by their validation scores.
+
+    Args:
+        kept: The runs.
+        kind: What the changed runs' names begin with.
+        of: The name of the run that they change.
+    """
     rows = []
+    corpora = {
+        run["corpus"] for run in kept.values() if run["name"].startswith(kind)
+    }
     for run in kept.values():
-        base = kept.get(f"{run['corpus']}/step-the-recipe-0")
-        if run["tested"] or not base:
+        base = kept.get(f"{run['corpus']}/{of}-0")
+        if run["corpus"] not in corpora or not base:
+            continue
+        if run is not base and not run["name"].startswith(kind):
             continue
         cells = []
         for beam, measure in (
@@ -180,7 +196,7 @@ def steps(kept: dict[str, dict[str, Any]]) -> str:
         rows.append(
             [
                 run["corpus"],
-                run["name"].removeprefix("step, "),
+                run["name"].removeprefix(kind),
                 f"{run['parameters']:,}",
                 f"{run['core_minutes']:.0f}",
                 *cells,
@@ -224,7 +240,7 @@ def missing(kept: dict[str, dict[str, Any]], runs: dict[str, Run]) -> str:
     names: dict[str, Counter[str]] = {}
     for key, run in runs.items():
         if key not in kept:
-            name = run.name.removeprefix("step, ")
+            name = run.name.removeprefix("step, ").removeprefix("trial, ")
             names.setdefault(run.corpus, Counter())[name] += 1
     if not names:
         return ""
@@ -246,7 +262,8 @@ def render() -> str:
     return PAGE.format(
         tested=tested(kept),
         baselines=baselines(kept),
-        steps=steps(kept),
+        steps=changed(kept, "step, ", "step-the-recipe"),
+        trials=changed(kept, "trial, ", "final"),
         updates=STEP_UPDATES,
         missing=missing(kept, runs),
         machines=machines(kept),
