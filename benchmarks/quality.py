@@ -9,10 +9,10 @@ seeds, and scored on the test as well; so are, once, the recipe that the
 command line takes if it differs, and recurrent translators of the same size.
 What was tried, one change at a time, is trained with one seed and 3,000
 updates, or as long as the final recipe, and scored on the validation split
-alone. A run takes from twenty
-minutes to two hours on one thread, and goes on where it was interrupted.
-Finished runs go to ``minitransformer/results/quality.json``; a run whose
-recipe has not changed since is not made again.
+alone. A run takes from twenty minutes to two hours on one thread, and goes on
+where it was interrupted. Finished runs go to
+``minitransformer/results/quality.json``; a run whose recipe has not changed
+since is not made again.
 """
 
 import argparse
