@@ -9,14 +9,17 @@ import re
 import socket
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 import typer
+from torch.testing import assert_close
 
 from minitransformer import cli, evaluation
 from minitransformer.corpora import files_corpus
+from minitransformer.recipes import recipe_for
 from minitransformer.translator import Translator
 
 ROOT = Path(__file__).parents[1]
@@ -238,6 +241,51 @@ def test_training_leaves_a_model_that_translates(run, files, tmp_path):
     assert out.startswith("model: BLEU")
 
 
+def test_options_reach_the_training(run, files, tmp_path, monkeypatch):
+    calls, threads = [], []
+    monkeypatch.setattr(
+        "minitransformer.recipes.train_translator",
+        lambda *arguments, **named: calls.append((arguments, named)),
+    )
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    options = {
+        **{"updates": 11, "batch_tokens": 67, "accumulate": 3, "warmup": 7},
+        **{"learning_rate": 0.0125, "schedule": "inverse_sqrt", "seed": 9},
+        **{"label_smoothing": 0.21, "validate_every": 5, "patience": 4},
+        "precision": "bf16",
+    }
+    sizes = {
+        **{"d_model": 20, "num_heads": 2, "d_ff": 23, "max_len": 53},
+        "dropout": 0.17,
+    }
+    vocabularies = {"vocab_size": 151, "target_vocab_size": 163}
+    more = {"num_layers": 6, "threads": 13, "device": "cpu"}
+    given = options | sizes | vocabularies | more
+    code, _, err = run(
+        *("train", "--source", files[0], "--target", files[1]),
+        *("--out", tmp_path / "model", "--shard", "--recompute"),
+        *(f"--{name.replace('_', '-')}={given[name]}" for name in given),
+    )
+    assert (code, err, threads) == (0, [], [13])
+    (((corpus, folder, recipe), where),) = calls
+    assert corpus == files_corpus(*files)
+    assert folder == tmp_path / "model"
+    usual = recipe_for(corpus.name)
+    assert not options.items() & asdict(usual.options).items()
+    layers = {"num_encoder_layers": 6, "num_decoder_layers": 6}
+    assert recipe == replace(
+        usual,
+        sizes={**usual.sizes, **sizes, **layers},
+        options=replace(usual.options, **options),
+        **vocabularies,
+    )
+    origin = {"source": str(files[0]), "target": str(files[1])}
+    assert where == {
+        **{"device": "cpu", "sharded": True, "recompute": True},
+        "origin": origin,
+    }
+
+
 def test_the_seed_decides_the_weights(run, files, tmp_path):
     weights = []
     for seed, *more in [(3,), (3, "--recompute"), (5,)]:
@@ -279,6 +327,52 @@ def test_evaluation_prints_and_writes_scores(run, model, files, tmp_path):
         s["of"]: s["value"] for s in facts["scores"] if s["name"] == "BLEU"
     }
     assert bleu["dictionary"] > bleu["copy"]
+
+
+def test_options_reach_the_evaluation(
+    run, model, translator, files, tmp_path, monkeypatch
+):
+    calls = []
+    translate_lines = Translator.translate_lines
+
+    def spy(self, lines, **named):
+        calls.append((lines, named))
+        return translate_lines(self, lines, **named)
+
+    monkeypatch.setattr(Translator, "translate_lines", spy)
+    output = tmp_path / "hypotheses.txt"
+    code, _, err = run(
+        *("evaluate", "--model", model, "--output", output),
+        *("--source", files[0], "--target", files[1], "--n-bootstrap", 0),
+        *("--beam", 1, "--length-penalty", 0, "--batch-size", 3),
+    )
+    assert (code, err) == (0, [])
+    ((lines, named),) = calls
+    assert lines == [p.source for p in files_corpus(*files).splits["test"]]
+    options = {
+        **{"beam_size": 1, "length_penalty": 0.0, "batch_size": 3},
+        "split": False,
+    }
+    assert named.items() >= options.items()
+    expected = translate_lines(translator, lines, **options)
+    assert output.read_text(encoding="utf-8").splitlines() == expected
+
+
+def test_bleu_may_ignore_case(run, model, files, tmp_path):
+    source, target = files
+    target.write_text(source.read_text(encoding="utf-8").upper())
+    for option, case in ((["--lowercase"], "lc"), ([], "mixed")):
+        report = tmp_path / f"{case}.json"
+        code, _, err = run(
+            *("evaluate", "--model", model, "--n-bootstrap", 0, *option),
+            *("--source", source, "--target", target, "--json", report),
+            *("--beam", 1, "--baselines"),
+        )
+        assert (code, err) == (0, [])
+        copied = json.loads(report.read_text(encoding="utf-8"))["scores"][2]
+        assert (copied["of"], copied["name"]) == ("copy", "BLEU")
+        assert f"|case:{case}|" in copied["signature"]
+        assert (copied["value"] == pytest.approx(100)) == (case == "lc")
 
 
 def test_what_the_model_can_not_read_is_left_out(run, model, files, tmp_path):
@@ -347,10 +441,19 @@ def test_the_storybook_scores_pronouns_and_alignment(run, model, monkeypatch):
         source, target, "ours", ((0, 0), (1, 1), (2, 2), (3, 3)), (pronoun,)
     )
     names = ("train", "valid", "test", "compositional")
-    monkeypatch.setattr(
-        *(storybook, "splits", lambda: {name: [pair] * 3 for name in names}),
-        raising=False,
-    )
+    stories = {name: [replace(pair, pattern=name)] * 3 for name in names}
+    monkeypatch.setattr(storybook, "splits", lambda: stories)
+    aligned = []
+    best_alignment = evaluation.best_alignment
+
+    def spy(model, source_tokenizer, target_tokenizer, tune, test):
+        aligned.append((tune, test))
+        return best_alignment(
+            model, source_tokenizer, target_tokenizer, tune, test
+        )
+
+    monkeypatch.setattr(evaluation, "best_alignment", spy)
+    monkeypatch.setattr(cli, "ALIGNED_PAIRS", 2)
     code, out, err = run(
         *("evaluate", "--model", model, "--corpus", "storybook"),
         *("--split", "compositional", "--n-bootstrap", 0, "--baselines"),
@@ -359,17 +462,36 @@ def test_the_storybook_scores_pronouns_and_alignment(run, model, monkeypatch):
     systems = ["model", "copy", "dictionary"]
     assert re.findall(r"^(\w+): pronouns", out, re.M) == systems
     assert "copy: pronouns 0.0" in out
-    assert re.search(r"model: AER .*n:3\|decoder\.\d\.cross_att", out)
+    assert re.search(r"model: AER .*n:2\|decoder\.\d\.cross_att", out)
+    assert aligned == [(stories["valid"][:2], stories["compositional"][:2])]
 
 
 # Attention ---
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Record the attention maps that are drawn."""
+    from minitransformer import viz
+
+    maps = []
+    plot_attention = viz.plot_attention
+
+    def spy(weights, query_tokens, key_tokens, title):
+        maps.append((weights, query_tokens, key_tokens, title))
+        return plot_attention(weights, query_tokens, key_tokens, title=title)
+
+    monkeypatch.setattr(viz, "plot_attention", spy)
+    return maps
 
 
 @pytest.mark.parametrize(
     ("suffix", "start"),
     [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")],
 )
-def test_a_figure_is_saved(run, model, tmp_path, suffix, start):
+def test_a_figure_is_saved(
+    run, model, translator, drawn, tmp_path, suffix, start
+):
     out = tmp_path / f"figure.{suffix}"
     code, printed, err = run(
         *("attention", "the cat sees.", "--model", model, "--out", out),
@@ -379,10 +501,24 @@ def test_a_figure_is_saved(run, model, tmp_path, suffix, start):
     assert printed == "le chat voit.\n"
     assert out.read_bytes().startswith(start)
     assert os.listdir(tmp_path) == [out.name]
+    ((weights, queries, keys, title),) = drawn
+    found = translator.attention("the cat sees.", "le chat voit.")
+    assert_close(weights, found.maps["decoder.0.cross_attention"][1])
+    assert (queries, keys) == (found.target_tokens, found.source_tokens)
+    assert title == "decoder.0.cross_attention, head 1"
 
 
-@pytest.mark.parametrize("kind", ["cross", "encoder", "decoder"])
-def test_each_kind_of_map_can_be_drawn(run, model, tmp_path, kind):
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("cross", "decoder.1.cross_attention"),
+        ("encoder", "encoder.0.self_attention"),
+        ("decoder", "decoder.1.self_attention"),
+    ],
+)
+def test_each_kind_of_map_can_be_drawn(
+    run, model, translator, drawn, tmp_path, kind, name
+):
     out = tmp_path / "figure.png"
     code, _, err = run(
         *("attention", "we eat.", "--model", model, "--out", out),
@@ -390,6 +526,13 @@ def test_each_kind_of_map_can_be_drawn(run, model, tmp_path, kind):
     )
     assert (code, err) == (0, [])
     assert out.exists()
+    ((weights, queries, keys, title),) = drawn
+    found = translator.attention("we eat.")
+    source, target = found.source_tokens, found.target_tokens
+    assert_close(weights, found.maps[name].mean(0))
+    assert queries == (source if kind == "encoder" else target)
+    assert keys == (target if kind == "decoder" else source)
+    assert title == f"{name}, mean of all heads"
 
 
 # Bad input ---

@@ -30,6 +30,12 @@ def example(source_len, target_len, mark=7):
     )
 
 
+def mixed():
+    """Make examples of five lengths, each marked by a number of its own."""
+    lengths = [3, 5, 7, 11, 13] * 20
+    return [example(n, n + 2, mark=9 + i) for i, n in enumerate(lengths)]
+
+
 lengths = st.lists(
     st.tuples(st.integers(1, 23), st.integers(2, 29)), min_size=1, max_size=60
 )
@@ -114,6 +120,35 @@ def test_a_seed_decides_the_order_and_epochs_differ():
     assert sorted(seen[0].tolist()) == sorted(seen[1].tolist())
 
 
+def test_groups_come_in_no_order_of_length():
+    lengths = [len(group[0].source) for group in bucketed(mixed(), 50, 4)]
+    assert lengths != sorted(lengths)
+    assert lengths != sorted(lengths, reverse=True)
+
+
+def test_a_seed_decides_the_company_of_a_sentence():
+    def company(seed):
+        return {
+            frozenset(one.source[0] for one in group)
+            for group in bucketed(mixed(), 50, seed)
+        }
+
+    assert company(0) == company(0)
+    assert company(0) != company(1)
+
+
+def test_no_seed_repeats_the_epochs_of_another():
+    per_epoch = len(bucketed(mixed(), 50, 0))
+    second = list(
+        islice(endless_batches(mixed(), 50, seed=4, skip=per_epoch), per_epoch)
+    )
+    first = list(islice(endless_batches(mixed(), 50, seed=5), per_epoch))
+    assert not all(
+        torch.equal(a.source, b.source)
+        for a, b in zip(first, second, strict=True)
+    )
+
+
 @pytest.mark.parametrize("skip", [0, 1, 6, 7, 8, 30])
 def test_skipping_passes_over_what_was_done(skip):
     examples = [example(5, 6, mark=9 + i) for i in range(40)]
@@ -142,10 +177,13 @@ def test_pairs_become_ids_with_their_ends():
 
 
 def test_pairs_that_are_too_long_are_left_out():
-    pairs = [Pair("a a a a", "b"), Pair("a", "b b b"), Pair("a", "b")]
+    pairs = [
+        *(Pair("a a a a", "b"), Pair("a", "b b b")),
+        *(Pair("a", "b"), Pair("a a", "b b")),  # the last just fits
+    ]
     tokenizer = Tokenizer.train(["a b a b"], 20)
     kept = encode_pairs(pairs, tokenizer, tokenizer, max_len=3)
-    assert [len(one.source) for one in kept] == [2]
+    assert [len(one.source) for one in kept] == [2, 3]
     with pytest.raises(UserError, match="max_len=1"):
         encode_pairs(pairs, tokenizer, tokenizer, max_len=1)
 

@@ -165,17 +165,15 @@ def test_a_beam_wide_enough_equals_exhaustive_search(alpha, seed):
     found = beam_search(model, batch, 128, alpha, max_len=limit)
     for row, hypotheses in zip(batch, found, strict=True):
         source = row[row != PAD_ID]
-        ranked = sorted(
-            (
-                (total / length_divisor(len(ids) + 1, alpha), ids)
-                for ids, total in all_translations(
-                    model, source, limit
-                ).items()
-            ),
-            reverse=True,
-        )
-        assert tuple(hypotheses[0].ids) == ranked[0][1]
-        assert hypotheses[0].score == pytest.approx(ranked[0][0], abs=1e-5)
+        scores = {
+            ids: total / length_divisor(len(ids) + 1, alpha)
+            for ids, total in all_translations(model, source, limit).items()
+        }
+        assert tuple(hypotheses[0].ids) == max(scores, key=scores.get)
+        assert len({tuple(one.ids) for one in hypotheses}) == len(hypotheses)
+        for one in hypotheses:
+            expected = scores[tuple(one.ids)]
+            assert one.score == pytest.approx(expected, abs=1e-5)
 
 
 # Properties ---
@@ -229,6 +227,26 @@ def test_a_stronger_length_penalty_never_shortens():
     for short, middle, long in zip(*lengths, strict=True):
         assert short <= middle <= long
     assert lengths[0] != lengths[2]
+
+
+class Scripted(Transformer):
+    """Say nothing with a chance of 0.6, or else token 4 five times."""
+
+    def step(self, tokens, state):
+        chances = torch.zeros(len(tokens), 5)
+        if state.position == 0:
+            chances[:, [EOS_ID, 4]] = torch.tensor([0.6, 0.4])
+        else:
+            chances[:, 4 if state.position < 5 else EOS_ID] = 1.0
+        state.position += 1
+        return chances.log()
+
+
+@pytest.mark.parametrize(("alpha", "ids"), [(0.0, []), (2.0, [4] * 5)])
+def test_a_search_goes_on_while_a_longer_one_may_win(alpha, ids):
+    model = Scripted(tiny(5).config).eval()
+    found = beam_search(model, sources(5, [3]), 2, alpha, max_len=6)
+    assert found[0][0].ids == ids
 
 
 # Edges ---

@@ -189,6 +189,7 @@ def test_the_interval_is_sacrebleus_and_repeatable():
     theirs = sacrebleu.metrics.BLEU()
     expected = theirs.corpus_score(OURS, [FIRST, SECOND], n_bootstrap=200)
     assert (low + high) / 2 == pytest.approx(expected._mean, abs=1e-4)
+    assert (high - low) / 2 == pytest.approx(expected._ci, abs=1e-4)
 
 
 # Properties ---
@@ -196,11 +197,12 @@ def test_the_interval_is_sacrebleus_and_repeatable():
 
 def test_the_bootstrap_interval_covers_a_known_deviation():
     # 400 coins of chance 1/2: the ratio's deviation is 2.5 per cent.
-    hits = [0, 1] * 200
-    low, high = bootstrap_interval(hits, [1] * 400)
-    assert 100 / 2 - low == pytest.approx(1.96 * 2.5, rel=0.15)
-    assert high - 100 / 2 == pytest.approx(1.96 * 2.5, rel=0.15)
-    assert bootstrap_interval(hits, [1] * 400, seed=1) != (low, high)
+    hits, totals = [0, 1] * 200, [1] * 400
+    low, high = bootstrap_interval(hits, totals, 4_000)
+    assert 100 / 2 - low == pytest.approx(1.96 * 2.5, rel=0.05)
+    assert high - 100 / 2 == pytest.approx(1.96 * 2.5, rel=0.05)
+    few = bootstrap_interval(hits, totals, 50, seed=1)
+    assert bootstrap_interval(hits, totals, 50, seed=2) != few
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=20))
@@ -347,6 +349,20 @@ def test_a_head_that_aligns_is_found(translator, aligned, monkeypatch):
     score = best_alignment(translator.model, *both, aligned, aligned)
     assert score.value == 0
     assert score.signature == f"n:3|{best}"
+
+
+def test_the_head_is_not_chosen_on_what_it_is_scored_on(aligned, monkeypatch):
+    tune, test = aligned[:2], aligned[2:]
+
+    def planted(model, source_tokenizer, target_tokenizer, pairs):
+        right = [set(pair.alignment) for pair in pairs]
+        wrong = [{(s + 9, t) for s, t in links} for links in right]
+        heads = "ab" if pairs == tune else "ba"
+        return dict(zip(heads, (right, wrong), strict=True))
+
+    monkeypatch.setattr(evaluation, "views", planted)
+    score = best_alignment(None, None, None, tune, test)
+    assert (score.value, score.signature) == (100, "n:1|a")
 
 
 def test_views_do_not_depend_on_the_batch(translator, aligned):

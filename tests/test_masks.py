@@ -183,9 +183,13 @@ def test_numbers_are_not_taken_for_truth(convert):
         convert(torch.ones(2, 2))
 
 
+@pytest.mark.parametrize("bias", [-0.5, -2.0, -100.0, 3.0])
+def test_a_bias_is_no_mask(bias):
+    with pytest.raises(UserError, match=f"^{bias:g} neither"):
+        from_additive(torch.tensor([0.0, bias, -math.inf]))
+
+
 def test_what_is_no_mask_is_refused():
-    with pytest.raises(UserError, match=r"-0\.5 neither"):
-        from_additive(torch.tensor([0.0, -0.5, -math.inf]))
     with pytest.raises(UserError, match="from_additive"):
         from_ones(torch.tensor([0.0, -math.inf]))
     with pytest.raises(UserError, match=r"\(2, 1\)"):

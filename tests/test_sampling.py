@@ -212,10 +212,14 @@ def test_a_text_is_drawn(translator):
     assert translator.sample(text, count=3, seed=2) != found
 
 
-def test_each_sentence_of_a_text_is_drawn(translator):
-    text = "we eat bread. the boy is tired!"
+@pytest.mark.parametrize(
+    "choice", [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-30}]
+)
+def test_each_sentence_of_a_text_is_drawn(translator, choice):
+    text = "We eat bread. The boy is tired!"
     greedy = translator.translate(text, beam_size=1)
-    assert translator.sample(text, count=2, top_k=1) == [greedy, greedy]
+    assert translator.sample(text, count=2, **choice) == [greedy, greedy]
+    assert greedy not in translator.sample(text, count=2)
 
 
 @pytest.mark.parametrize("text", ["", ["a text"], 3])

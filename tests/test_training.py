@@ -1,19 +1,21 @@
 """Training: it learns, it is exact, and a killed run goes on as if not."""
 
+import copy
 import math
 import os
 import random
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 from minitransformer import Transformer, TransformerConfig, training
-from minitransformer.checkpoints import load_tensors
-from minitransformer.config import BOS_ID, EOS_ID
+from minitransformer.checkpoints import load_config, load_tensors
+from minitransformer.config import BOS_ID, EOS_ID, UNK_ID
 from minitransformer.corpora import Corpus, Pair
 from minitransformer.data import Example, make_batch
 from minitransformer.decoding import greedy_decode
@@ -22,6 +24,7 @@ from minitransformer.processor import choose_device
 from minitransformer.recipes import (
     RECIPES,
     Recipe,
+    make_tokenizers,
     recipe_for,
     train_translator,
 )
@@ -78,6 +81,26 @@ def options(**changes):
     )
 
 
+def gradient_norm(model):
+    return torch.nn.utils.get_total_norm(
+        [p.grad for p in model.parameters() if p.grad is not None]
+    )
+
+
+def spied_updates(trainer, monkeypatch):
+    """Note what a trainer's updates were given, and what they returned."""
+    given, returned = [], []
+    update = trainer.update
+
+    def spy(batches):
+        given.append(batches)
+        returned.append(update(batches))
+        return returned[-1]
+
+    monkeypatch.setattr(trainer, "update", spy)
+    return given, returned
+
+
 # By hand ---
 
 
@@ -117,6 +140,27 @@ def test_a_model_that_knows_nothing_pays_log_v():
     assert_close(loss.detach() / batch.num_tokens, torch.tensor(math.log(V)))
 
 
+def test_training_smooths_its_labels_and_validation_does_not():
+    model = build(tie_embeddings=False)  # tied logits start almost equal
+    valid = backwards(3, seed=1)
+    trainer = Trainer(
+        model, backwards(9), valid, options(label_smoothing=0.35)
+    )
+    before = copy.deepcopy(model)
+    learned, judged = make_batch(backwards(9)), make_batch(valid)
+
+    def expected(batch, smoothing):
+        loss = translation_loss(before, batch, smoothing).item()
+        return pytest.approx(loss / batch.num_tokens, rel=1e-4)
+
+    found = trainer.validate()
+    assert found == expected(judged, 0.0)
+    assert found != expected(judged, 0.35)
+    found, _ = trainer.update([learned])
+    assert found == expected(learned, 0.35)
+    assert found != expected(learned, 0.0)
+
+
 # Properties ---
 
 
@@ -145,23 +189,76 @@ def test_the_gradient_is_clipped():
         model, backwards(9), backwards(3), options(clip=0.01, warmup=0)
     )
     trainer.optimizer.register_step_pre_hook(
-        lambda *_: seen.append(
-            torch.nn.utils.get_total_norm(
-                [p.grad for p in model.parameters() if p.grad is not None]
-            )
-        )
+        lambda *_: seen.append(gradient_norm(model))
     )
     trainer.update([make_batch(backwards(9))])
     assert_close(seen[0], torch.tensor(0.01), rtol=1e-3, atol=0)
 
 
 def test_only_matrices_decay():
-    trainer = Trainer(build(), backwards(3), backwards(3), options())
+    trainer = Trainer(
+        build(), backwards(3), backwards(3), options(weight_decay=0.3)
+    )
     decayed, others = trainer.optimizer.param_groups
-    assert decayed["weight_decay"] == 0.01
+    assert decayed["weight_decay"] == 0.3
     assert others["weight_decay"] == 0.0
     assert {p.ndim for p in decayed["params"]} == {2}
     assert {p.ndim for p in others["params"]} == {1}
+
+
+def test_each_update_has_the_rate_of_the_schedule():
+    chosen = options(schedule="linear")
+    trainer = Trainer(build(), backwards(9), backwards(3), chosen)
+    seen = []
+    trainer.optimizer.register_step_pre_hook(
+        lambda optimizer, *_: seen.append(
+            [group["lr"] for group in optimizer.param_groups]
+        )
+    )
+    for _ in range(6):
+        trainer.update([make_batch(backwards(9))])
+    assert seen == [[rate_at(update, chosen)] * 2 for update in range(6)]
+
+
+def test_an_update_gets_as_many_batches_as_it_adds_up(tmp_path, monkeypatch):
+    trainer = Trainer(
+        build(), backwards(40), backwards(3), options(updates=2, accumulate=3)
+    )
+    given, _ = spied_updates(trainer, monkeypatch)
+    trainer.run(tmp_path, lambda _: None)
+    assert [len(batches) for batches in given] == [3, 3]
+
+
+def test_a_run_ends_with_a_checkpoint(tmp_path):
+    chosen = options(updates=5, validate_every=3)
+    trainer = Trainer(build(), backwards(9), backwards(3), chosen)
+    trainer.run(tmp_path, lambda _: None)
+    assert [facts["update"] for facts in trainer.history] == [3, 5]
+    _, facts = load_tensors(tmp_path / "last.safetensors")
+    assert facts["updates"] == 5
+
+
+def test_a_checkpoint_tells_of_the_updates_since_the_last(
+    tmp_path, monkeypatch
+):
+    model = build()
+    trainer = Trainer(model, backwards(40), backwards(3), options(clip=1e9))
+    factors = iter([1, 9, 2, 4, 1, 3])  # the steepest is never the last
+    model.output.weight.register_hook(lambda g: g * next(factors))
+    norms = []
+    trainer.optimizer.register_step_pre_hook(
+        lambda *_: norms.append(gradient_norm(model).item())
+    )
+    _, returned = spied_updates(trainer, monkeypatch)
+    trainer.run(tmp_path, lambda _: None)
+    for facts, part in zip(
+        trainer.history, (slice(3), slice(3, 6)), strict=True
+    ):
+        tokens = [number for _, number in returned[part]]
+        assert len(set(tokens)) > 1  # or weights would not matter
+        total = sum(loss * number for loss, number in returned[part])
+        assert facts["train_loss"] == pytest.approx(total / sum(tokens))
+        assert facts["gradient_norm"] == pytest.approx(max(norms[part]))
 
 
 def test_the_average_follows_the_weights():
@@ -265,6 +362,18 @@ def test_patience_stops_early_and_stays_stopped(tmp_path):
     assert again.updates == 9
 
 
+def test_a_resumed_run_keeps_its_precision(tmp_path, monkeypatch):
+    chosen = options(precision="auto")
+    for fast in (True, False):  # resumed on another machine
+        monkeypatch.setattr(training, "computes_bf16", lambda fast=fast: fast)
+        trainer = Trainer(build(), backwards(9), backwards(3), chosen)
+        if fast:
+            trainer.save(tmp_path / "last.safetensors")
+    assert trainer.precision == "fp32"
+    trainer.load(tmp_path / "last.safetensors")
+    assert trainer.precision == "bf16"
+
+
 # Killed and resumed ---
 
 SCRIPT = """
@@ -282,7 +391,7 @@ train_translator(
 """
 
 
-def toy_corpus(extra=()):
+def toy_corpus():
     rng = random.Random(3)
     nouns = ["fox", "owl", "cat", "bear", "wolf", "goat"]
     french = ["renard", "hibou", "chat", "ours", "loup", "bouc"]
@@ -295,7 +404,7 @@ def toy_corpus(extra=()):
                 " et ".join(french[i] for i in chosen),
             )
         )
-    splits = {"train": [*pairs[:100], *extra], "valid": pairs[100:]}
+    splits = {"train": pairs[:100], "valid": pairs[100:]}
     return Corpus("toy", "en", "fr", splits, "MIT", "ours")
 
 
@@ -439,9 +548,11 @@ def test_a_folder_is_not_trained_over(tmp_path):
     )
     with pytest.raises(UserError, match="holds a model already"):
         train_translator(toy_corpus(), tmp_path, toy_recipe())
-    other = toy_corpus(extra=[Pair("fox", "chat")])
-    with pytest.raises(UserError, match="other sentences"):
-        train_translator(other, tmp_path, resume=True)
+    for split, pairs in toy_corpus().splits.items():
+        more = {split: [*pairs, Pair("fox", "chat")]}
+        other = replace(toy_corpus(), splits=toy_corpus().splits | more)
+        with pytest.raises(UserError, match="other sentences"):
+            train_translator(other, tmp_path, resume=True)
 
 
 def test_there_must_be_something_to_resume(tmp_path):
@@ -491,16 +602,44 @@ def test_a_new_training_takes_nothing_from_an_old_one(tmp_path, left):
     assert contents(tmp_path) == {left: b"of another model"}
 
 
+def two_alphabets():
+    """Make a corpus whose languages have no letter in common."""
+    rng = random.Random(5)
+
+    def text(letters):
+        words = ["".join(rng.choices(letters, k=3)) for _ in range(4)]
+        return " ".join(words)
+
+    pairs = [Pair(text("abc"), text("éß")) for _ in range(50)]
+    splits = {"train": pairs[:40], "valid": pairs[40:]}
+    return Corpus("two", "en", "fr", splits, "MIT", "ours")
+
+
 def test_two_vocabularies(tmp_path):
-    recipe = Recipe(
-        sizes=toy_recipe().sizes,
-        vocab_size=60,
-        target_vocab_size=70,
-        options=options(updates=3),
+    recipe = replace(
+        toy_recipe(),
+        vocab_size=30,
+        target_vocab_size=20,
+        options=options(updates=1),
     )
-    train_translator(toy_corpus(), tmp_path, recipe)
-    names = {path.name for path in tmp_path.iterdir()}
-    assert {"source.tokenizer.json", "target.tokenizer.json"} <= names
+    train_translator(two_alphabets(), tmp_path, recipe)
+    config, source, target, _ = load_config(tmp_path)
+    assert source.vocab_size == config.source_vocab_size == 30
+    assert target.vocab_size == config.target_vocab_size == 20
+    for ours, theirs, text in (
+        (source, target, "aab cbc"),
+        (target, source, "éßé ßß"),
+    ):
+        assert UNK_ID not in ours.encode(text)
+        assert UNK_ID in theirs.encode(text)
+
+
+def test_a_shared_vocabulary_knows_both_languages():
+    recipe = replace(toy_recipe(), vocab_size=40)
+    source, target = make_tokenizers(two_alphabets(), recipe)
+    assert source is target
+    assert source.vocab_size <= 40
+    assert UNK_ID not in source.encode("aab cbc éßé ßß")
 
 
 @pytest.mark.parametrize(
@@ -525,27 +664,44 @@ def test_an_absent_device_is_named():
         with pytest.raises(UserError, match=f"no device '{name}'"):
             choose_device(name)
     assert choose_device("cpu").type == "cpu"
-    assert choose_device("auto").type in ("cpu", "cuda")
 
 
-def test_precision_is_what_was_asked_for_or_what_is_fast():
-    cpu = torch.device("cpu")
-    assert choose_precision("bf16", cpu) == "bf16"
-    assert choose_precision("fp32", cpu) == "fp32"
-    assert choose_precision("auto", cpu) in ("fp32", "bf16")
+@pytest.mark.parametrize(("found", "kind"), [(True, "cuda"), (False, "cpu")])
+def test_the_fastest_device_is_chosen(monkeypatch, found, kind):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: found)
+    assert choose_device("auto").type == kind
+
+
+@pytest.mark.parametrize(("fast", "chosen"), [(True, "bf16"), (False, "fp32")])
+def test_precision_is_what_was_asked_for_or_what_is_fast(
+    monkeypatch, fast, chosen
+):
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr(training, "computes_bf16", lambda: fast)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda _: fast)
+    for device in (cpu, cuda):
+        assert choose_precision("bf16", device) == "bf16"
+        assert choose_precision("fp32", device) == "fp32"
+        assert choose_precision("auto", device) == chosen
     assert choose_precision("auto", torch.device("meta")) == "fp32"
 
 
 def test_bf16_trains_single_precision_weights():
-    trainer = Trainer(
-        build(), backwards(9), backwards(3), options(precision="bf16")
-    )
-    before = trainer.model.output.weight.clone()
-    loss, _ = trainer.update([make_batch(backwards(9))])
-    assert math.isfinite(loss)
-    weight = trainer.model.output.weight
-    assert weight.dtype == torch.float32
-    assert not torch.equal(before, weight)
+    batch = make_batch(backwards(9))
+    losses = []
+    for precision in ("fp32", "bf16"):
+        torch.manual_seed(3)
+        trainer = Trainer(
+            build(), backwards(9), backwards(3), options(precision=precision)
+        )
+        before = trainer.model.output.weight.clone()
+        losses.append((trainer.validate(), trainer.update([batch])[0]))
+        weight = trainer.model.output.weight
+        assert weight.dtype == torch.float32
+        assert not torch.equal(before, weight)
+    for exact, rounded in zip(*losses, strict=True):
+        assert exact != rounded
+        assert rounded == pytest.approx(exact, rel=0.02)
 
 
 def test_every_corpus_has_a_recipe_that_is_valid():

@@ -36,7 +36,8 @@ model = Transformer(TransformerConfig(
 examples = [
     Example(list(range(4, 4 + n)) + [2], [1] + list(range(5, 3 + n)) + [2])
     for n in (3, 5, 11, 4, 7, 9, 6)]
-options = TrainingOptions(accumulate=2, clip=1e9, label_smoothing=0.1)
+options = TrainingOptions(
+    accumulate=2, clip=1e9, label_smoothing=0.1, batch_tokens=12)
 trainer = Trainer(
     model, examples, examples, options, device, workers,
     recompute="recompute" in sys.argv)
@@ -46,6 +47,7 @@ trainer.optimizer.step = lambda: save_file(
     f"{sys.argv[1]}.{workers.rank}")
 groups = (examples[:1], examples[1:3], examples[3:6], examples[6:])
 loss, tokens = trainer.update([make_batch(group) for group in groups])
+assert len(trainer.valid) == 3  # in the end one worker has none left
 valid = trainer.validate()
 mine = sum(getattr(p, "_local_tensor", p).numel() for p in model.parameters())
 if workers.leads:
