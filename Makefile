@@ -6,8 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := build/peers
-# in this order: some measure what others trained
-SCRIPTS := import_cost quality recurrent heads positions add_norm \
+# after quality.py, whose translators some of them measure
+SCRIPTS := import_cost recurrent heads positions add_norm \
 	widening paper_choices training_choices decoding_choices inside \
 	exports attention_speed attention_cost mask_cost memory scaling \
 	fast_paths training_speed decoding_speed
@@ -72,9 +72,11 @@ format: $(READY) ## format Python files and the code of the chapters
 	$(BIN)/ruff format --exclude notebooks .
 	$(BIN)/python tools/nb.py format
 
-bench: peers ## measure; writes minitransformer/results/*.json
+bench: peers ## measure everything again (days); writes results/*.json
+	$(PEERS)/bin/python benchmarks/quality.py --weights
 	for script in $(SCRIPTS); do \
 	    $(PEERS)/bin/python benchmarks/$$script.py || exit 1; done
+	$(PEERS)/bin/python benchmarks/exports.py --corpus multi30k-en-de
 
 peers: $(PEERS)/.ready ## install the libraries we are measured beside
 
@@ -88,6 +90,7 @@ $(PEERS)/.ready: requirements.txt pyproject.toml benchmarks/peers.txt
 	    --no-deps joeynmt==2.3.0
 	@touch $@
 
-clean: ## remove what was built (the set-up stays: rm -r .venv)
-	rm -rf _build build dist *.egg-info .coverage .coverage.*
+# build/ keeps what benchmarks trained, for hours, and the peers.
+clean: ## remove what was built (the set-up and trained models stay)
+	rm -rf _build build/lib build/bdist.* dist *.egg-info .coverage .coverage.*
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -29,7 +29,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from measuring import mean_interval, surroundings
-from small_runs import Sizes, read_arguments, run_all, storybook
+from places import claim
+from small_runs import Sizes, command_line, run_all, storybook
 from torch import Tensor, nn
 
 from minitransformer import (
@@ -437,8 +438,9 @@ def minus(
 
 def main() -> None:
     """Measure and write the result."""
-    arguments = read_arguments("add_norm", __doc__)
+    arguments = command_line("add_norm", __doc__).read()
     plan = SMALL if arguments.small else Plan()
+    claim(arguments.folder, plan)
     runs = all_runs(plan)
     if arguments.share:
         run_all(runs, arguments.folder, arguments.share)

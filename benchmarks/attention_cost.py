@@ -9,18 +9,17 @@ slope of log time against log size over the larger half of the sizes, where
 the fixed price of a call no longer shows. One thread; processor time.
 """
 
-import argparse
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from measuring import RESULTS, alternate, surroundings
+from measuring import alternate, surroundings
+from places import CommandLine
 from torch import Tensor, nn
 
 from minitransformer.allocator import keep_memory
@@ -260,15 +259,8 @@ def measure(rounds: int, small: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--small", action="store_true", help="a quick test")
-    parser.add_argument(
-        "--out", type=Path, default=RESULTS / "attention_cost.json"
-    )
-    arguments = parser.parse_args()
+    arguments = CommandLine("attention_cost", __doc__, rounds=11).read()
     keep_memory()
-    torch.set_num_threads(1)
     write_json(arguments.out, measure(arguments.rounds, arguments.small))
 
 

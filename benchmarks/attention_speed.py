@@ -7,16 +7,15 @@ through torch's forms; outputs and gradients are compared before anything is
 timed. All keep the memory they free. One thread; processor time.
 """
 
-import argparse
 import gc
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from measuring import RESULTS, alternate, ratio, surroundings
+from measuring import alternate, ratio, surroundings
+from places import CommandLine
 from torch import Tensor
 
 from minitransformer.allocator import keep_memory
@@ -219,15 +218,8 @@ def measure(
 
 def main() -> None:
     """Measure and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--small", action="store_true", help="a quick test")
-    parser.add_argument(
-        "--out", type=Path, default=RESULTS / "attention_speed.json"
-    )
-    arguments = parser.parse_args()
+    arguments = CommandLine("attention_speed", __doc__, rounds=7).read()
     keep_memory()
-    torch.set_num_threads(1)
     shapes = SMALL if arguments.small else SHAPES
     write_json(arguments.out, measure(shapes, arguments.rounds))
 

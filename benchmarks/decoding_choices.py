@@ -15,7 +15,6 @@ A step of the decoder with the cache is timed beside one without, which reads
 all of the translation so far, in processor time and in turn.
 """
 
-import argparse
 import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -25,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import RESULTS, alternate, mean_interval, ratio, surroundings
+from measuring import alternate, mean_interval, ratio, surroundings
+from places import BUILD, CommandLine, claim, name_of
 from sacrebleu.metrics.bleu import BLEU
-from small_runs import ROOT, once
+from small_runs import once
 from torch import Tensor
 
 from minitransformer import Transformer, Translator
@@ -47,7 +47,7 @@ from minitransformer.packed_decoder import fast_step
 from minitransformer.sampling import sample
 from minitransformer.text import normalize
 
-MODEL = ROOT / "build" / "quality" / "tatoeba-zh-en" / "final-0"
+MODEL = BUILD / "quality" / "tatoeba-zh-en" / "final-0"
 # Either reads the model and a batch and returns, for each sentence, several.
 Search = Callable[[Transformer, Tensor], list[list[Hypothesis]]]
 
@@ -487,24 +487,17 @@ PARTS = {
 
 def main() -> None:
     """Measure and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandLine("decoding_choices", __doc__, folder=True)
     parser.add_argument("--models", type=Path, nargs="+", default=[MODEL])
-    parser.add_argument("--small", action="store_true", help="a quick test")
-    parser.add_argument(
-        "--folder", type=Path, default=ROOT / "build" / "decoding_choices"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=RESULTS / "decoding_choices.json"
-    )
-    arguments = parser.parse_args()
+    arguments = parser.read()
     for folder in arguments.models:
         if not (folder / "config.json").exists():
             parser.error(
                 f"{folder} holds no model: train one with quality.py, or name"
                 " a model's folder with --models"
             )
-    torch.set_num_threads(1)
     plan = SMALL if arguments.small else Plan()
+    claim(arguments.folder, plan)
     result: dict[str, Any] = {"plan": asdict(plan), "models": []}
     for number, folder in enumerate(arguments.models):
         task = Task(folder, plan)
@@ -518,7 +511,7 @@ def main() -> None:
         for name, measure in PARTS.items():
             if name == "cache" and number:
                 continue  # time depends on sizes, not on what was learned
-            path = arguments.folder / f"{folder.name}-{name}.json"
+            path = arguments.folder / f"{name_of(folder)}-{name}.json"
             found[name] = once(path, partial(measure, task))
         result["models"].append(found)
     write_json(arguments.out, result | {"surroundings": surroundings()})

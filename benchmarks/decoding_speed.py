@@ -9,14 +9,15 @@ compared before anything is timed. One thread and processor time; with
 ``--threads 2`` the clock on the wall.
 """
 
-import argparse
 import random
 import time
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import RESULTS, alternate, ratio, surroundings
+from measuring import alternate, ratio, surroundings
 from peers import (
     SIZES,
     SMALL,
@@ -26,6 +27,7 @@ from peers import (
     Ours,
     installed,
 )
+from places import CommandLine, claim
 from torch import Tensor
 
 from minitransformer import Translator
@@ -36,14 +38,19 @@ from minitransformer.files import write_json
 from minitransformer.recipes import Recipe, train_translator
 from minitransformer.training import TrainingOptions
 
-ROOT = Path(__file__).parents[1]
-PEERS = {
-    "CTranslate2": CTranslate2,
-    "CTranslate2, int8": lambda ours: CTranslate2(ours, "int8"),
-    "Hugging Face Marian": Marian,
-    "JoeyNMT": Joey,
-}
 SEARCHES = {"greedy": 1, "beam 4": 4}
+
+
+def peers_with(threads: int) -> dict[str, Any]:
+    """Name what makes each peer; those in torch take its threads."""
+    return {
+        "CTranslate2": partial(CTranslate2, threads=threads),
+        "CTranslate2, int8": partial(
+            CTranslate2, quantization="int8", threads=threads
+        ),
+        "Hugging Face Marian": Marian,
+        "JoeyNMT": Joey,
+    }
 
 
 def trained(
@@ -52,15 +59,17 @@ def trained(
     """Train the model that is timed, or take the one trained before."""
     sizes = dict(SMALL if small else SIZES)
     vocab_size = sizes.pop("source_vocab_size")
+    recipe = Recipe(
+        sizes=sizes,
+        vocab_size=vocab_size,
+        options=TrainingOptions(updates=updates, schedule="linear"),
+    )
+    claim(folder, {"corpus": corpus_name, **asdict(recipe)})
     if not (folder / "done").exists():
         train_translator(
             load_corpus(corpus_name),
             folder,
-            Recipe(
-                sizes=sizes,
-                vocab_size=vocab_size,
-                options=TrainingOptions(updates=updates, schedule="linear"),
-            ),
+            recipe,
             resume=(folder / "config.json").exists(),
             device="cpu",
         )
@@ -125,7 +134,7 @@ def measure(
 ) -> dict[str, Any]:
     """Time every search of every candidate."""
     model = translator.model
-    peers, missing = installed(PEERS, model)
+    peers, missing = installed(peers_with(threads), model)
     for peer in peers.values():
         if isinstance(peer, torch.nn.Module):
             peer.eval()
@@ -176,32 +185,24 @@ def measure(
 
 def main() -> None:
     """Measure, write the result and show it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandLine("decoding_speed", __doc__, rounds=9, folder=True)
     parser.add_argument("--corpus", default="multi30k-en-de")
     parser.add_argument("--updates", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--small", action="store_true", help="a quick test")
-    parser.add_argument("--folder", type=Path, help="of the model")
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
+    arguments = parser.read()
     torch.set_num_threads(arguments.threads)
     corpus, small = arguments.corpus, arguments.small
-    default = ROOT / "build" / "translators" / f"decoding-{corpus}"
-    folder = arguments.folder or default
-    translator = trained(corpus, folder, small, arguments.updates)
+    translator = trained(corpus, arguments.folder, small, arguments.updates)
     batches = choose_batches(
         translator, corpus, *((3, 1) if small else (24, 3))
     )
     result = {
         "corpus": corpus,
         "sizes": SMALL if small else SIZES,
+        "updates": arguments.updates,
         **measure(translator, batches, arguments.rounds, arguments.threads),
     }
-    plural = "" if arguments.threads == 1 else f"-{arguments.threads}"
-    write_json(
-        arguments.out or RESULTS / f"decoding_speed{plural}.json", result
-    )
+    write_json(arguments.out, result)
     for setting in result["settings"]:
         print(setting["search"], "batch", setting["batch"])
         for name, found in setting["times_as_fast"].items():

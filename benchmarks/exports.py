@@ -1,10 +1,11 @@
 """Does an exported translator translate as before, and what does int8 cost?
 
-    python benchmarks/exports.py [FOLDER --corpus NAME]
+    python benchmarks/exports.py [--corpus NAME]
 
 The first thousand test sentences are translated greedily here, by CTranslate2
-and by ONNX Runtime, and compared token by token; then CTranslate2 translates
-them with a beam of 4, in float32 and in int8, and both are scored.
+(in float32 and in int8) and by ONNX Runtime, and compared token by token; then
+CTranslate2 translates them with a beam of 4, in float32 and in int8, and both
+are scored.
 """
 
 import argparse
@@ -16,7 +17,8 @@ import ctranslate2
 import numpy as np
 import onnxruntime
 import torch
-from measuring import RESULTS, surroundings
+from measuring import surroundings
+from places import BUILD, RESULTS, name_of
 
 from minitransformer import Translator
 from minitransformer.config import BOS_ID, EOS_ID
@@ -26,7 +28,6 @@ from minitransformer.decoding import greedy_decode, length_limit
 from minitransformer.evaluation import bleu, bleu_tokenizer
 from minitransformer.files import write_json
 
-ROOT = Path(__file__).parents[1]
 BATCH = 64
 
 
@@ -137,6 +138,9 @@ def measure(
             "ctranslate2": by_ctranslate2(
                 folder / "float32", translator, sources, limits
             ),
+            "ctranslate2, int8": by_ctranslate2(
+                folder / "int8", translator, sources, limits, 1, "int8"
+            ),
             "onnx": by_onnx(folder / "onnx", sources, limits),
         }
         beams = {
@@ -165,22 +169,21 @@ def measure(
 def main() -> None:
     """Measure, write the result and show it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "model",
-        type=Path,
-        nargs="?",
-        default=ROOT / "build" / "quality" / "storybook" / "final-0",
-        help="what quality.py trained, unless another folder is named",
-    )
     parser.add_argument("--corpus", default="storybook")
+    parser.add_argument(
+        "--model", type=Path, help="its folder, if quality.py did not make it"
+    )
     parser.add_argument("--sentences", type=int, default=1_000)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    translator = Translator.load(arguments.model)
-    result = measure(translator, arguments.corpus, arguments.sentences)
-    default = RESULTS / f"exports-{arguments.corpus}.json"
-    write_json(arguments.out or default, result)
+    corpus = arguments.corpus
+    model = arguments.model or BUILD / "quality" / corpus / "final-0"
+    result = {
+        "model": name_of(model),
+        **measure(Translator.load(model), corpus, arguments.sentences),
+    }
+    write_json(arguments.out or RESULTS / f"exports-{corpus}.json", result)
     for name, same in result["same_greedy"].items():
         print(f"{name}: {same} of {result['sentences']} the same")
     for kind, score in result["bleu_beam_4"].items():

@@ -127,8 +127,7 @@ def gain_of_memory(arguments: argparse.Namespace) -> dict[str, float]:
 
 def main() -> None:
     """Measure, write the result and show it."""
-    arguments = arguments_of(__doc__, "fast_paths.json", 400)
-    torch.set_num_threads(1)
+    arguments = arguments_of("fast_paths", __doc__, 400)
     sizes = SMALL if arguments.small else SIZES
     pairs, rounds = arguments.pairs, arguments.rounds
     if arguments.worker:
@@ -136,9 +135,11 @@ def main() -> None:
             keep_memory()
         serve(training_steps(sizes, pairs))
         return
+    of_memory = gain_of_memory(arguments)
+    keep_memory()
     result = {
         "training": {
-            "keep_memory": gain_of_memory(arguments),
+            "keep_memory": of_memory,
             **gains(training_steps(sizes, pairs), TRAINING, rounds),
         },
         **{

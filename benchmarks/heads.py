@@ -24,11 +24,12 @@ from typing import Any
 
 import torch
 from measuring import alternate, ratio, surroundings
+from places import claim
 from small_runs import (
     Storybook,
     bleu_of,
+    command_line,
     once,
-    read_arguments,
     run_all,
     storybook,
     train,
@@ -398,8 +399,9 @@ def gather(
 
 def main() -> None:
     """Measure and write the result."""
-    arguments = read_arguments("heads", __doc__)
+    arguments = command_line("heads", __doc__).read()
     plan = SMALL if arguments.small else Plan()
+    claim(arguments.folder, plan)
     folder, share = arguments.folder, arguments.share or (0, 1)
     runs = run_all(all_runs(plan, folder), folder, share)
     places = looked_into(plan, folder)

@@ -2,26 +2,27 @@
 
 Run with ``python benchmarks/import_cost.py``. Each import gets a fresh
 process; the two are measured in turn, so that a slow minute hits both. The
-time is that of the import itself, without the start of Python.
+time is the processor's for the import itself, without the start of Python.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
-from measuring import RESULTS, surroundings
+from measuring import ratio, surroundings, turn
+from places import RESULTS, ROOT
 
-ROOT = Path(__file__).parents[1]
+from minitransformer.files import write_json
+
 MODULES = ("torch", "minitransformer")
 PROGRAM = """
 import time
-start = time.perf_counter()
+start = time.process_time()
 import {module}
-print(time.perf_counter() - start)
+print(time.process_time() - start)
 """
 
 
@@ -42,15 +43,16 @@ def measure(rounds: int) -> dict[str, object]:
     """Time both imports ``rounds`` times, after one round to warm up."""
     times: dict[str, list[float]] = {module: [] for module in MODULES}
     for number in range(rounds + 1):
-        for module in MODULES:
+        for module in turn(list(MODULES), number):
             taken = seconds(module)
             if number:
                 times[module].append(taken)
-    medians = {module: statistics.median(times[module]) for module in MODULES}
     return {
         "seconds": {m: [round(t, 4) for t in times[m]] for m in MODULES},
-        "median_seconds": {m: round(medians[m], 4) for m in MODULES},
-        "ratio": round(medians["minitransformer"] / medians["torch"], 4),
+        "median_seconds": {
+            m: round(statistics.median(times[m]), 4) for m in MODULES
+        },
+        "ratio": ratio(times["minitransformer"], times["torch"]),
         **surroundings(),
     }
 
@@ -63,7 +65,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     result = measure(arguments.rounds)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(arguments.out, result)
     print(f"{result['median_seconds']}: {result['ratio']} times torch alone")
 
 

@@ -13,7 +13,6 @@ model looks is held against what changes its output. A finished model is kept
 in ``--folder``. About four minutes of one thread for each model.
 """
 
-import argparse
 import random
 import zlib
 from collections.abc import Iterator, Sequence
@@ -25,8 +24,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from measuring import RESULTS, mean_interval, surroundings
-from small_runs import ROOT, Storybook, run_all
+from measuring import mean_interval, surroundings
+from places import BUILD, CommandLine, claim, name_of
+from small_runs import Storybook, run_all
 from torch import Tensor
 
 from minitransformer import Transformer, Translator
@@ -59,8 +59,7 @@ from minitransformer.tracing import trace
 OTHER = {"il": "elle", "elle": "il", "ils": "elles", "elles": "ils"}
 BATCH = 64
 MODELS = [
-    ROOT / "build" / "quality" / "storybook" / f"final-{seed}"
-    for seed in range(3)
+    BUILD / "quality" / "storybook" / f"final-{seed}" for seed in range(3)
 ]
 
 
@@ -946,16 +945,11 @@ def small_model(folder: Path) -> Path:
 
 def main() -> None:
     """Measure and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--small", action="store_true", help="a quick test")
+    parser = CommandLine("inside", __doc__, folder=True)
     parser.add_argument("--models", type=Path, nargs="+", default=MODELS)
-    parser.add_argument(
-        "--folder", type=Path, default=ROOT / "build" / "inside"
-    )
-    parser.add_argument("--out", type=Path, default=RESULTS / "inside.json")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    arguments = parser.read()
     plan = SMALL if arguments.small else Plan()
+    claim(arguments.folder, plan)
     models = arguments.models
     if arguments.small and models is MODELS:
         models = [small_model(arguments.folder)]
@@ -967,7 +961,7 @@ def main() -> None:
             " others by --models"
         )
     runs = run_all(
-        {place.name: partial(look_into, place, plan) for place in models},
+        {name_of(place): partial(look_into, place, plan) for place in models},
         arguments.folder,
     )
     write_json(

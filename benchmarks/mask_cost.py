@@ -10,16 +10,15 @@ all pairs, and with blocks that are never computed. One thread; processor
 time; candidates in turn.
 """
 
-import argparse
 import math
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from measuring import RESULTS, alternate, ratio, surroundings
+from measuring import alternate, ratio, surroundings
+from places import CommandLine
 from torch import Tensor
 
 from minitransformer import causal_mask, scaled_dot_product_attention
@@ -181,12 +180,7 @@ def measure(rounds: int, small: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--small", action="store_true", help="a quick test")
-    parser.add_argument("--out", type=Path, default=RESULTS / "mask_cost.json")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    arguments = CommandLine("mask_cost", __doc__, rounds=25).read()
     keep_memory()
     write_json(arguments.out, measure(arguments.rounds, arguments.small))
 

@@ -2,7 +2,6 @@
 
 import math
 import platform
-import random
 import statistics
 import subprocess
 import sys
@@ -13,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-RESULTS = Path(__file__).parents[1] / "minitransformer" / "results"
 
 # Student's t: 95 % of the means of n values lie this many deviations away.
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447}
@@ -148,28 +145,42 @@ def alternate_apart(
 
 
 def ratio(
-    slower: Sequence[float], faster: Sequence[float], resamples: int = 2_000
+    slower: Sequence[float], faster: Sequence[float]
 ) -> dict[str, float]:
     """Say how many times as long the first took, round by round.
 
     Returns:
-        The median of the rounds' ratios, and the 95 % interval of that
-        median by the bootstrap (Efron, 1979).
+        The median of the rounds' ratios, and the ends of an interval that
+        holds the true median at least 95 times in 100; with fewer than six
+        rounds, less often.
 
     >>> ratio([2.0, 2.2, 2.0], [1.0, 1.0, 1.0])["median"]
     2.0
     """
-    rounds = [a / b for a, b in zip(slower, faster, strict=True)]
-    rng = random.Random(0)
-    medians = sorted(
-        statistics.median(rng.choices(rounds, k=len(rounds)))
-        for _ in range(resamples)
-    )
+    rounds = sorted(a / b for a, b in zip(slower, faster, strict=True))
+    left_out = ranks_left_out(len(rounds))
     return {
         "median": round(statistics.median(rounds), 3),
-        "low": round(medians[int(0.025 * resamples)], 3),
-        "high": round(medians[int(0.975 * resamples)], 3),
+        "low": round(rounds[left_out], 3),
+        "high": round(rounds[-1 - left_out], 3),
     }
+
+
+def ranks_left_out(count: int) -> int:
+    """Return how many of the least and of the greatest values to leave out.
+
+    Each value lies below the true median as often as above, so how many lie
+    below is binomial, whatever they are. The ends of the interval are two
+    of them (order statistics): as close together as 95 % allow.
+
+    >>> [ranks_left_out(count) for count in (3, 5, 6, 9, 15)]
+    [0, 0, 0, 1, 3]
+    """
+    outside, left_out = 0.0, -1
+    while outside <= 0.025:
+        left_out += 1
+        outside += math.comb(count, left_out) / 2**count
+    return max(left_out - 1, 0)
 
 
 def mean_interval(values: Sequence[float]) -> dict[str, float]:

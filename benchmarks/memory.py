@@ -2,23 +2,24 @@
 
     python benchmarks/memory.py
 
-Every figure is the peak of a fresh process, over what that process held
-before; the training processes also tell whether memory grows over many steps
-of varying shapes. One thread.
+Every figure is the peak of a fresh process: in training that of the whole
+process, for attention what it took beyond what the process held before. One
+more training tells whether memory grows over many steps of varying shapes.
+Linux alone tells all of it. One thread.
 """
 
 import argparse
 import json
 import random
-import resource
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import RESULTS, surroundings
+from measuring import surroundings
 from peers import SIZES, SMALL, TorchTransformer
+from places import CommandLine
 from training_speed import DROPOUT, SMOOTHING, captions, peer_step
 
 from minitransformer import Transformer, TransformerConfig
@@ -29,6 +30,7 @@ from minitransformer.files import write_json
 from minitransformer.training import Trainer, TrainingOptions
 
 MIB = 2**20
+TOKENS, LONG_TOKENS = 4_096, 512  # in a batch
 RECOMPUTING = "minitransformer --recompute"
 ALLOCATOR = {
     "minitransformer": keep_memory,
@@ -37,18 +39,27 @@ ALLOCATOR = {
 }
 
 
+def told(name: str) -> float:
+    """Return what the system says of this process, in MiB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"the system does not tell {name}")
+
+
 def peak() -> float:
-    """Return the most memory the process ever held, in MiB."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / MIB if sys.platform == "darwin" else most / 1024
+    """Return the most memory held since the start, or `forget_peak`."""
+    return told("VmHWM")
 
 
 def held() -> float:
-    """Return the memory the process holds now, in MiB (Linux alone)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError("the system does not tell")
+    """Return the memory the process holds now."""
+    return told("VmRSS")
+
+
+def forget_peak() -> None:
+    """Let the peak be what is held now."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def train(who: str, steps: int, tokens: int, small: bool) -> dict[str, Any]:
@@ -94,7 +105,8 @@ def attend(size: int, causal: bool) -> dict[str, Any]:
         attention.attend(
             *(each[:, :, :128] for each in (q, k, v)), None, causal
         )
-        before = max(peak(), held())
+        before = held()
+        forget_peak()
         output = attention.attend(q, k, v, None, causal)
     taken = peak() - before
     own = output.numel() * output.element_size() / MIB
@@ -115,7 +127,6 @@ def in_a_fresh_process(*arguments: object) -> dict[str, Any]:
 
 def work(kind: str, *arguments: str) -> dict[str, Any]:
     """Do what `in_a_fresh_process` asked for."""
-    torch.set_num_threads(1)
     if kind == "train":
         who, steps, tokens, small = arguments
         return train(who, int(steps), int(tokens), small == "True")
@@ -125,7 +136,7 @@ def work(kind: str, *arguments: str) -> dict[str, Any]:
 def measure(steps: int, tokens: int, small: bool) -> dict[str, Any]:
     """Run all workers, one after the other."""
     training = {
-        who: in_a_fresh_process("train", who, 8, 4_096, small)
+        who: in_a_fresh_process("train", who, 8, TOKENS, small)
         for who in ("nn.Transformer", *ALLOCATOR)
     }
     torchs = min(
@@ -133,13 +144,14 @@ def measure(steps: int, tokens: int, small: bool) -> dict[str, Any]:
     )
     return {
         "surroundings": surroundings(),
+        "batch_tokens": {"training": TOKENS, "long_training": LONG_TOKENS},
         "training": training,
         "peak_share_of_torch": {
             who: round(found["peak"] / torchs, 3)
             for who, found in training.items()
         },
         "long_training": in_a_fresh_process(
-            "train", "minitransformer", steps, 512, small
+            "train", "minitransformer", steps, LONG_TOKENS, small
         ),
         "attention_tokens": tokens,
         "attention": {
@@ -153,13 +165,11 @@ def measure(steps: int, tokens: int, small: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, write the result and show it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandLine("memory", __doc__)
     parser.add_argument("--steps", type=int, default=1_000)
     parser.add_argument("--tokens", type=int, default=8_192)
-    parser.add_argument("--small", action="store_true", help="a quick test")
-    parser.add_argument("--out", type=Path, default=RESULTS / "memory.json")
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser.read()
     if arguments.worker:
         print(json.dumps(work(*arguments.worker)))
         return

@@ -20,10 +20,11 @@ from typing import Any
 
 import torch
 from measuring import mean_interval, surroundings
+from places import claim
 from small_runs import (
     Storybook,
     bleu_of,
-    read_arguments,
+    command_line,
     run_all,
     train,
 )
@@ -402,8 +403,9 @@ def gather(plan: Plan, runs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and write the result."""
-    arguments = read_arguments("paper_choices", __doc__)
+    arguments = command_line("paper_choices", __doc__).read()
     plan = SMALL if arguments.small else Plan()
+    claim(arguments.folder, plan)
     get_book = cache(lambda: Storybook(plan))
     jobs = {
         run_name(name, seed): partial(make, plan, get_book, name, seed)

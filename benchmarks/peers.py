@@ -70,10 +70,6 @@ class Ours:
     def __init__(self, model: Transformer):
         self.model = model
 
-    def logits(self, batch: Batch) -> Tensor:
-        found: Tensor = self.model(batch.source, batch.decoder_input)
-        return found
-
     def search(self, source: Tensor, beams: int, limit: int) -> Found:
         if beams == 1:
             return greedy_decode(self.model, source, limit)
@@ -82,9 +78,15 @@ class Ours:
 
 
 class TorchTransformer(nn.Module):
-    """``nn.Transformer`` as a careful user writes it."""
+    """``nn.Transformer`` as a careful user writes it.
 
-    def __init__(self, ours: Transformer):
+    Args:
+        ours: Its weights are copied.
+        drop_weights: Whether attention weights are dropped too, as it does
+            unless told otherwise, and as no other model here does.
+    """
+
+    def __init__(self, ours: Transformer, drop_weights: bool = False):
         super().__init__()
         config = ours.config
         self.width = config.d_model
@@ -103,6 +105,9 @@ class TorchTransformer(nn.Module):
                 batch_first=True,
                 norm_first=config.norm_first,
             )
+        for module in self.transformer.modules():
+            if isinstance(module, nn.MultiheadAttention) and not drop_weights:
+                module.dropout = 0.0
         # a path for inference alone, which warns that it is a prototype
         self.transformer.encoder.use_nested_tensor = False
         copy_into(self, embedding=ours.source_embedding)
@@ -256,6 +261,7 @@ class Joey(nn.Module):
     def __init__(self, ours: Transformer):
         super().__init__()
         from joeynmt.model import build_model
+        from joeynmt.transformer_layers import MultiHeadedAttention
         from joeynmt.vocabulary import Vocabulary
 
         logging.getLogger("joeynmt.model").setLevel(logging.ERROR)
@@ -305,6 +311,8 @@ class Joey(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.LayerNorm):
                 module.eps = 1e-5
+            elif isinstance(module, MultiHeadedAttention):
+                module.dropout.p = 0.0  # of the weights
         copy_into(
             self.model,
             src_embed__lut=ours.source_embedding.weight[self.to_ours],

@@ -29,7 +29,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from measuring import alternate, mean_interval, ratio, surroundings
-from small_runs import once, read_arguments, run_all, storybook
+from places import claim
+from small_runs import command_line, once, run_all, storybook
 from torch import Tensor, nn
 
 from minitransformer.counting import count_parameters
@@ -449,8 +450,9 @@ def side_by_side(
 
 def main() -> None:
     """Measure and write the result."""
-    arguments = read_arguments("positions", __doc__)
+    arguments = command_line("positions", __doc__).read()
     plan = SMALL if arguments.small else Plan()
+    claim(arguments.folder, plan)
     folder = arguments.folder
     found = run_all(runs_of(plan), folder, arguments.share or (0, 1))
     if arguments.share is None:

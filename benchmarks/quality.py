@@ -3,6 +3,7 @@
     python benchmarks/quality.py                        # all that is missing
     python benchmarks/quality.py tatoeba-zh-en/final-0  # one run
     python benchmarks/quality.py --list
+    python benchmarks/quality.py --weights storybook/final-0
 
 A run is a corpus, a recipe and a seed. Final recipes are trained with three
 seeds, and scored on the test as well; so are, once, the recipe that the
@@ -12,12 +13,12 @@ updates, or as long as the final recipe, and scored on the validation split
 alone. A run takes from twenty minutes to two hours on one thread, and goes on
 where it was interrupted. Finished runs go to
 ``minitransformer/results/quality.json``; a run whose recipe has not changed
-since is not made again.
+since is not made again, unless its weights are wanted and gone. Several
+processes may work side by side: each takes a run that no other is at.
 """
 
 import argparse
 import dataclasses
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -25,7 +26,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from measuring import RESULTS, surroundings
+from filelock import FileLock, Timeout
+from measuring import surroundings
+from places import BUILD, RESULTS, claim
 from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
 from minitransformer import (
@@ -49,9 +52,8 @@ from minitransformer.recipes import (
     tell,
     train_translator,
 )
-from minitransformer.training import Trainer
+from minitransformer.training import Trainer, TrainingOptions
 
-ROOT = Path(__file__).parents[1]
 SPLITS = {"storybook": ("test", "compositional")}
 BEAMS = (1, 4, 8)
 
@@ -246,6 +248,7 @@ def train_recurrent(run: Run, corpus: Corpus, folder: Path) -> Translator:
     if (folder / "last.safetensors").exists():
         trainer.load(folder / "last.safetensors")
     trainer.run(folder, tell)
+    (folder / "done").touch()
     load_weights(folder, model)
     facts = {
         "source_language": corpus.source_language,
@@ -336,13 +339,15 @@ def test(run: Run, folder: Path) -> dict[str, Any]:
 
 def measure(run: Run, folder: Path) -> dict[str, Any]:
     """Train, unless that is done, and score."""
+    recipe = asdict(run.recipe)
+    claim(folder, recipe | {"of": run.corpus, "attention": run.attention})
     corpus = load_corpus(run.corpus)
     translator = trained(run, corpus, folder)
     _, state = load_tensors(folder / "last.safetensors")
     started = time.process_time()
     result = {
         **asdict(run),
-        "recipe": asdict(run.recipe),
+        "recipe": recipe,
         **surroundings(),
         "parameters": count_parameters(translator.model),
         "core_minutes": state["core_seconds"] / 60,
@@ -368,17 +373,42 @@ def measure(run: Run, folder: Path) -> dict[str, Any]:
     return result
 
 
+def is_of(kept: Mapping[str, Any], recipe: Recipe) -> bool:
+    """Say whether a recipe as results keep it is this one.
+
+    Options that are younger than the results had their defaults then.
+    """
+    try:
+        options = TrainingOptions(**kept["options"])
+    except TypeError:  # an option that is no more
+        return False
+    return Recipe(**{**kept, "options": options}) == recipe
+
+
 def is_kept(run: Run, out: Path) -> bool:
     """Say whether the results have this very run."""
     kept = read_json(out) if out.exists() else {}
-    recipe = json.loads(json.dumps(asdict(run.recipe)))
-    return bool(kept.get(run.key, {}).get("recipe") == recipe)
+    return run.key in kept and is_of(kept[run.key]["recipe"], run.recipe)
 
 
 def keep(found: dict[str, Any], out: Path) -> None:
     """Add a run to the results, which another process may add to as well."""
-    kept = read_json(out) if out.exists() else {}
-    write_json(out, dict(sorted((kept | found).items())))
+    with FileLock(f"{out}.lock"):
+        kept = read_json(out) if out.exists() else {}
+        write_json(out, dict(sorted((kept | found).items())))
+
+
+def make(run: Run, folder: Path, out: Path) -> None:
+    """Make a run, unless another process is at it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(f"{folder}.lock", timeout=0):
+            found = measure(run, folder)
+    except Timeout:
+        print(f"{run.key} is being made by another process", flush=True)
+        return
+    keep({run.key: found}, out)
+    print(run.key, found["valid"], flush=True)
 
 
 def main() -> None:
@@ -390,8 +420,11 @@ def main() -> None:
     parser.add_argument("runs", nargs="*", help="such as storybook/final-0")
     parser.add_argument("--list", action="store_true")
     parser.add_argument(
-        "--folder", type=Path, default=ROOT / "build" / "quality"
+        "--weights",
+        action="store_true",
+        help="make runs again whose results are here, but not their weights",
     )
+    parser.add_argument("--folder", type=Path, default=BUILD / "quality")
     parser.add_argument("--out", type=Path, default=RESULTS / "quality.json")
     arguments = parser.parse_args()
     runs = all_runs()
@@ -400,13 +433,14 @@ def main() -> None:
         parser.error(f"no run is called {unknown[0]!r}: --list names them")
     torch.set_num_threads(1)
     for name in arguments.runs or runs:
-        done = is_kept(runs[name], arguments.out)
+        done = is_kept(runs[name], arguments.out) and (
+            not arguments.weights
+            or (arguments.folder / name / "done").exists()
+        )
         if arguments.list:
             print(name, "done" if done else "missing")
         elif not done:
-            found = measure(runs[name], arguments.folder / name)
-            keep({name: found}, arguments.out)
-            print(name, found["valid"], flush=True)
+            make(runs[name], arguments.folder / name, arguments.out)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ is interrupted goes on where it stopped. Results go to
 ``minitransformer/results/recurrent.json``.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import RESULTS, alternate, mean_interval, ratio, surroundings
+from measuring import alternate, mean_interval, ratio, surroundings
+from places import CommandLine, claim
 from small_runs import once
 from torch import Tensor, nn
 
@@ -40,7 +40,6 @@ from minitransformer.files import write_json
 from minitransformer.storybook import StoryPair, splits, words
 from minitransformer.training import Trainer
 
-ROOT = Path(__file__).parents[1]
 KINDS = ("none", "dot", "additive")
 BUCKETS = ((1, 6), (7, 9), (10, 12), (13, 15), (16, 99))  # words of the source
 # The second joins two clauses like the first by "and" or "but": the same words
@@ -386,16 +385,11 @@ def reaches(seeds: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--small", action="store_true", help="a quick test")
-    parser.add_argument(
-        "--folder", type=Path, default=ROOT / "build" / "recurrent"
-    )
-    parser.add_argument("--out", type=Path, default=RESULTS / "recurrent.json")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    arguments = CommandLine(
+        "recurrent", __doc__, rounds=15, folder=True
+    ).read()
     folder, small = arguments.folder, arguments.small
+    claim(folder, {"small": small, "rounds": arguments.rounds})
     lengths = LENGTHS[:2] if small else LENGTHS
     result: dict[str, Any] = {
         "surroundings": surroundings(),

@@ -2,25 +2,25 @@
 
     python benchmarks/scaling.py
 
-One size is changed at a time, and what a target token costs is fitted with
-what theory says: a constant and a term that grows with the number of layers;
-terms with the width and its square; a term with the length, from attention; a
-term with one over the batch, from what is done once a step. One thread;
-processor time.
+One size is changed at a time, and its values take turns. What a target token
+costs is fitted with what theory says: a constant and a term that grows with
+the number of layers; terms with the width and its square; a term with the
+length, from attention; a term with one over the batch, from what is done once
+a step. One thread; processor time.
 """
 
-import argparse
 import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from measuring import RESULTS, surroundings
+from measuring import alternate, surroundings
+from places import CommandLine
 
 from minitransformer import Transformer, TransformerConfig
+from minitransformer.allocator import keep_memory
 from minitransformer.data import Batch, Example, make_batch
 from minitransformer.files import write_json
 from minitransformer.training import Trainer, TrainingOptions
@@ -69,21 +69,21 @@ def trainer_for(width: int, layers: int, length: int) -> Trainer:
 
 
 def microseconds_per_token(
-    width: int, layers: int, length: int, tokens: int, rounds: int
-) -> list[float]:
-    """Time some steps; return what a target token cost in each."""
-    trainer, batch = (
-        trainer_for(width, layers, length),
-        batch_of(length, tokens),
-    )
-    trainer.update([batch])
-    found = []
-    for _ in range(rounds):
-        started = time.process_time()
-        trainer.update([batch])
-        taken = time.process_time() - started
-        found.append(1e6 * taken / batch.num_tokens)
-    return found
+    name: str, sizes: list[int], rounds: int
+) -> list[list[float]]:
+    """Time steps of all sizes in turn; return what a target token cost."""
+    steps: dict[str, Callable[[], object]] = {}
+    tokens = {}
+    for size in sizes:
+        chosen = BASE | {name: size}
+        batch = batch_of(chosen["length"], chosen.pop("tokens"))
+        trainer = trainer_for(**chosen)
+        steps[str(size)] = partial(trainer.update, [batch])
+        tokens[str(size)] = batch.num_tokens
+    return [
+        [1e6 * taken / tokens[size] for taken in each]
+        for size, each in alternate(steps, rounds).items()
+    ]
 
 
 def fit(name: str, sizes: list[int], costs: list[float]) -> dict[str, Any]:
@@ -106,10 +106,7 @@ def measure(rounds: int, small: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"surroundings": surroundings(), "base": BASE}
     for name, sizes in RANGES.items():
         chosen = sizes[:3] if small else sizes
-        rows = [
-            microseconds_per_token(**BASE | {name: size}, rounds=rounds)
-            for size in chosen
-        ]
+        rows = microseconds_per_token(name, chosen, rounds)
         costs = [statistics.median(row) for row in rows]
         found[name] = {
             "sizes": chosen,
@@ -130,12 +127,8 @@ def measure(rounds: int, small: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--small", action="store_true", help="a quick test")
-    parser.add_argument("--out", type=Path, default=RESULTS / "scaling.json")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    arguments = CommandLine("scaling", __doc__, rounds=9).read()
+    keep_memory()
     write_json(arguments.out, measure(arguments.rounds, arguments.small))
 
 

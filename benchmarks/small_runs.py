@@ -3,13 +3,11 @@
 import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-from measuring import RESULTS
+from places import CommandLine
 
 from minitransformer import Transformer, TransformerConfig, Translator
 from minitransformer.corpora import Pair
@@ -21,7 +19,6 @@ from minitransformer.storybook import StoryPair, splits
 from minitransformer.text import Tokenizer
 from minitransformer.training import Trainer, TrainingOptions
 
-ROOT = Path(__file__).parents[1]
 MAX_LEN = 128
 
 
@@ -191,23 +188,6 @@ def run_all(
     return found
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """What the command line of such a benchmark says.
-
-    Attributes:
-        small: Whether this is a quick test.
-        share: Which runs are ours; ``None``: all, and the result is written.
-        folder: Where finished runs are kept.
-        out: Where the result goes.
-    """
-
-    small: bool
-    share: tuple[int, int] | None
-    folder: Path
-    out: Path
-
-
 def read_share(text: str) -> tuple[int, int]:
     """Read which of how many shares is ours, such as ``"0/2"``."""
     parts = text.split("/")
@@ -220,15 +200,10 @@ def read_share(text: str) -> tuple[int, int]:
     )
 
 
-def read_arguments(name: str, description: str | None) -> Arguments:
-    """Read the command line, and keep to one thread."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--small", action="store_true", help="a quick test")
+def command_line(name: str, description: str | None) -> CommandLine:
+    """Return a command line whose runs may be divided."""
+    parser = CommandLine(name, description, folder=True)
     parser.add_argument(
         "--share", type=read_share, help="such as 0/2: every second run alone"
     )
-    parser.add_argument("--folder", type=Path, default=ROOT / "build" / name)
-    parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json")
-    found = parser.parse_args()
-    torch.set_num_threads(1)
-    return Arguments(found.small, found.share, found.folder, found.out)
+    return parser

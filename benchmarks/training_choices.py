@@ -23,7 +23,8 @@ from typing import Any
 
 import torch
 from measuring import mean_interval, surroundings
-from small_runs import read_arguments, run_all
+from places import claim
+from small_runs import command_line, run_all
 from small_runs import storybook as all_patterns
 
 from minitransformer import (
@@ -341,8 +342,9 @@ def summary(
 
 def main() -> None:
     """Measure and write the result."""
-    arguments = read_arguments("training_choices", __doc__)
+    arguments = command_line("training_choices", __doc__).read()
     plan = SMALL if arguments.small else Plan()
+    claim(arguments.folder, plan)
     jobs = {
         f"{name}, seed {seed}": partial(run, plan, choice, seed)
         for seed in plan.seeds

@@ -2,22 +2,23 @@
 
     python benchmarks/training_speed.py
 
-All models have the same sizes and read the same batches, whose sentences are
-as long as image captions. Where a peer can take our weights it gets them, and
-its logits are checked before anything is timed. All keep the memory they free,
-as our training does; then each runs in a process of its own, where only ours
-does. One thread; processor time.
+All models have the same sizes, drop the same numbers and read the same
+batches: a few of those that a corpus as large as Multi30k gives, short and
+long ones, with the lengths of image captions. Where a peer can take our
+weights it gets them, and its logits are checked before anything is timed. All
+keep the memory they free, as our training does; then each runs in a process of
+its own, where only ours does. One thread; processor time.
 """
 
 import argparse
 import math
 import random
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from measuring import (
-    RESULTS,
     alternate,
     alternate_apart,
     ratio,
@@ -34,6 +35,7 @@ from peers import (
     check_logits,
     installed,
 )
+from places import CommandLine
 from torch import nn
 
 from minitransformer import Transformer, TransformerConfig
@@ -50,8 +52,11 @@ from minitransformer.training import Trainer, TrainingOptions
 
 SMOOTHING, DROPOUT = 0.1, 0.1
 OURS, UNSORTED = "minitransformer", "nn.Transformer, unsorted"
+AS_IT_COMES = "nn.Transformer, weights dropped too"
+BATCHES = 4  # of all that the pairs give
 PEERS = {
     "nn.Transformer": TorchTransformer,
+    AS_IT_COMES: partial(TorchTransformer, drop_weights=True),
     "Hugging Face Marian": Marian,
     "JoeyNMT": Joey,
     "x-transformers": XTransformers,
@@ -75,6 +80,20 @@ def captions(count: int, vocab_size: int) -> list[Example]:
         other = max(3, round(length * rng.gauss(1.0, 0.15)))
         found.append(Example([*ids(length), 2], [1, *ids(other), 2]))
     return found
+
+
+def spread(
+    groups: Sequence[Sequence[Example]], count: int
+) -> list[Sequence[Example]]:
+    """Take a few of many groups, from short sentences to long ones.
+
+    Ordered by length and cut into ``count`` equal parts, each part gives the
+    group in its middle.
+    """
+    by_length = sorted(groups, key=lambda each: len(each[0].source))
+    count = min(count, len(by_length))
+    part = len(by_length) / count
+    return [by_length[int((i + 0.5) * part)] for i in range(count)]
 
 
 class Steps:
@@ -117,7 +136,7 @@ class Race:
 
     def __init__(self, sizes: dict[str, Any], pairs: int):
         examples = captions(pairs, sizes["source_vocab_size"])
-        groups = bucketed(examples, 4_096, seed=0)
+        groups = spread(bucketed(examples, 4_096, seed=0), BATCHES)
         batches = [make_batch(group) for group in groups]
         options = TrainingOptions(precision="fp32", label_smoothing=SMOOTHING)
 
@@ -130,9 +149,9 @@ class Race:
                 check_logits(ours, peer, batches[0])
         trainer = Trainer(ours, examples, examples[:2], options)
 
-        unsorted = examples[:]
+        unsorted = [example for group in groups for example in group]
         random.Random(1).shuffle(unsorted)
-        size = math.ceil(len(examples) / len(batches))
+        size = math.ceil(len(unsorted) / len(batches))
         mixed = [
             unsorted[start : start + size]
             for start in range(0, len(unsorted), size)
@@ -146,9 +165,11 @@ class Race:
         }
         self.batches = len(batches)
         self.tokens = sum(batch.num_tokens for batch in batches)
+        labels = sum(batch.labels.numel() for batch in batches)
         self.padding = {
             "sorted": round(padding_share(groups), 3),
             "unsorted": round(padding_share(mixed), 3),
+            "labels": round(1 - self.tokens / labels, 3),
         }
 
 
@@ -169,7 +190,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     apart = alternate_apart(
         {
             name: [*command, "--worker", name]
-            for name in (OURS, "nn.Transformer", UNSORTED)
+            for name in (OURS, "nn.Transformer", AS_IT_COMES, UNSORTED)
         },
         arguments.rounds,
     )
@@ -179,6 +200,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "surroundings": surroundings(),
         "sizes": sizes,
+        "pairs": arguments.pairs,
         "batches": race.batches,
         "target_tokens": race.tokens,
         "padding": race.padding,
@@ -196,28 +218,24 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def arguments_of(
-    description: str | None, result: str, pairs: int
+    name: str, description: str | None, pairs: int
 ) -> argparse.Namespace:
     """Read the command line of a script that times training steps.
 
     Args:
+        name: Of its result.
         description: What the script is for.
-        result: Name of the file it writes.
-        pairs: How many pairs a step's batches are made of.
+        pairs: How many pairs the batches are made of.
     """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser = CommandLine(name, description, rounds=9)
     parser.add_argument("--pairs", type=int, default=pairs)
-    parser.add_argument("--small", action="store_true", help="a quick test")
-    parser.add_argument("--out", default=RESULTS / result)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser.read()
 
 
 def main() -> None:
     """Measure, write the result and show it."""
-    arguments = arguments_of(__doc__, "training_speed.json", 600)
-    torch.set_num_threads(1)
+    arguments = arguments_of("training_speed", __doc__, 29_000)
     if arguments.worker:
         if arguments.worker == OURS:
             keep_memory()

@@ -19,7 +19,8 @@ from typing import Any, cast
 
 import torch
 from measuring import mean_interval, surroundings
-from small_runs import Storybook, read_arguments, run_all, train
+from places import claim
+from small_runs import Storybook, command_line, run_all, train
 from torch import Tensor, nn
 
 from minitransformer import FeedForward, Transformer
@@ -324,8 +325,9 @@ def summary(
 
 def main() -> None:
     """Measure and write the result."""
-    arguments = read_arguments("widening", __doc__)
+    arguments = command_line("widening", __doc__).read()
     plan = SMALL if arguments.small else Plan()
+    claim(arguments.folder, plan)
     book = cache(lambda: Storybook(plan))
     groups = shapes(plan, book())
     different = dict.fromkeys(s for group in groups.values() for s in group)

@@ -119,14 +119,14 @@ def test_final_runs_are_tested(
 
     monkeypatch.setattr(quality.cli, "run", evaluate)
     run = quality.Run("multi30k-en-de", "final", seed, TINY, tested=True)
-    found = quality.measure(run, tmp_path)["splits"]
+    found = quality.measure(run, tmp_path / "captions")["splits"]
     assert list(found) == ["test"]
     assert found["test"]["as published"]["value"] == pytest.approx(100)
     (arguments,) = calls
     assert ("--baselines" in arguments) == (seed == 0)
     small_corpus.splits["compositional"] = small_corpus.splits["valid"]
     story = dataclasses.replace(run, corpus="storybook")
-    found = quality.measure(story, tmp_path)["splits"]
+    found = quality.measure(story, tmp_path / "story")["splits"]
     assert list(found) == ["test", "compositional"]
     assert "as published" not in found["test"]
 
@@ -219,6 +219,14 @@ def test_only_what_is_missing_is_made(quality, monkeypatch, tmp_path, capsys):
     ]
     main()
     assert made == ["storybook/two-0", "storybook/one-0"]
+    # Their weights are nowhere.
+    main("--weights", "storybook/two-0")
+    assert made.pop() == "storybook/two-0"
+    folder = tmp_path / "runs" / "storybook" / "two-0"
+    folder.mkdir(parents=True)
+    (folder / "done").touch()
+    main("--weights", "storybook/two-0", "--folder", str(tmp_path / "runs"))
+    assert len(made) == 2
     # With another recipe it is another run.
     runs["storybook/two-0"] = dataclasses.replace(
         runs["storybook/two-0"], changes=TINY
@@ -229,3 +237,36 @@ def test_only_what_is_missing_is_made(quality, monkeypatch, tmp_path, capsys):
         main("storybook/three-0")
     assert stop.value.code == 2
     assert "no run is called 'storybook/three-0'" in capsys.readouterr().err
+
+
+def test_a_folder_is_never_taken_for_another_recipes(
+    quality, small_corpus, tmp_path
+):
+    quality.measure(run_of(quality), tmp_path / "run")
+    with pytest.raises(SystemExit, match="another task"):
+        quality.measure(run_of(quality, d_ff=40), tmp_path / "run")
+
+
+def test_results_older_than_an_option_still_stand(quality):
+    recipe = run_of(quality).recipe
+    kept = dataclasses.asdict(recipe)
+    assert quality.is_of(kept, recipe)
+    del kept["options"]["clip"]  # its default then as now
+    assert quality.is_of(kept, recipe)
+    kept["options"]["clip"] = 0.3
+    assert not quality.is_of(kept, recipe)
+    kept["options"] = {"an option": "that is no more"}
+    assert not quality.is_of(kept, recipe)
+
+
+def test_a_run_that_another_process_is_at_is_left_alone(
+    quality, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(quality, "measure", lambda run, folder: 1 / 0)
+    run, out = run_of(quality), tmp_path / "quality.json"
+    folder = tmp_path / run.key
+    folder.parent.mkdir()
+    with quality.FileLock(f"{folder}.lock"):
+        quality.make(run, folder, out)
+    assert "another process" in capsys.readouterr().out
+    assert not out.exists()

@@ -42,18 +42,22 @@ from a file in `minitransformer/results`, which a script in `benchmarks` wrote;
 **How it was measured.** On machines that other programs share, so no absolute
 time is a promise: {machines}. Where speeds are compared, the candidates take
 turns, so that a bad moment hits all of them; what is reported is the median of
-their ratios, round by round, with its 95 % bootstrap interval in brackets.
-Time is processor time of one thread, in float32. Python {python}, torch
-{torch}.
+their ratios, round by round. The interval in brackets goes from one of the
+ratios to another; it holds the true median at least 95 times in 100. Time is
+processor time of one thread, in float32 unless a table says otherwise. Python
+{python}, torch {torch}.
 
 ## Training
 
 A step of training: forward, backward, clipping, AdamW. The model has three
 layers of each kind, is 256 wide, and has a vocabulary of 8,000. The sentences
-are as long as image captions, and all candidates get the same batches of like
-lengths. Where a peer can hold our weights, its logits were found equal to ours
-first. All keep the memory that they free, as
-{{py:func}}`~minitransformer.allocator.keep_memory` arranges.
+are as long as image captions, and all candidates get the same {batches} of the
+batches of like lengths that {pairs:,} pairs give. Where a peer can hold our
+weights, its logits were found equal to ours first. All keep the memory that
+they free, as {{py:func}}`~minitransformer.allocator.keep_memory` arranges, and
+all drop the same numbers: `nn.Transformer` would drop attention weights as
+well, which no other here does, and has a row for that. x-transformers is built
+otherwise, and smooths no labels.
 
 ```{{figure}} _static/speed/training.svg
 :alt: {training_alt}
@@ -65,18 +69,21 @@ interval.
 {training_table}
 
 Left to themselves, PyTorch programs give memory back and fetch it again. In
-processes of their own, where only ours keeps its memory, we are
-{apart} times as fast as `nn.Transformer`.
+processes of their own, where only ours keeps its memory, we are {apart} times
+as fast as `nn.Transformer`, {as_it_comes} times if that drops attention
+weights too, and {apart_unsorted} times if its batches are unsorted.
 
 The row "unsorted" is what a plain data loader does: sentences in any order, so
 that {unsorted:.0%} of what is read is padding; sorted by length it is
-{sorted:.0%}.
+{sorted:.0%}. Of the places for labels {labels:.0%} are padding. For those, all
+but ours compute logits too.
 
 ## Decoding
 
-The same weights in every engine, trained on {decoding_corpus}, and its test
-sentences, so many of them; a translation ends where the model ends it, after
-so many tokens on average. A batch holds sentences of like length. "Same" is
+The same weights in every engine, trained on {decoding_corpus} for no more than
+{decoding_updates:,} updates, and its test sentences, so many of them; a
+translation ends where the model ends it, after so many tokens on average. A
+batch holds sentences of like length. "Same" is
 the share of translations that equal ours token by token; beams differ in when
 they stop. JoeyNMT keeps no keys and values from step to step, and computes the
 whole beginning anew.
@@ -98,16 +105,18 @@ folder for it.
 
 Exporting in float32 changes nothing, or almost nothing: of the test sentences,
 so many come out the same, token by token, when CTranslate2 or ONNX Runtime
-decodes greedily. With int8 many translations differ (see the table above), but
-BLEU hardly does; it is that of CTranslate2's own search, with a beam of 4.
+decodes greedily. In int8 more of them differ, and BLEU hardly does; it is that
+of CTranslate2's own search, with a beam of 4.
 
 {exports_table}
 
 ## What each fast path gains
 
-Some functions of the package exist for speed alone; each equals a readable
-form, which the tests compare it with. Here one at a time is replaced by that
-form. The number says how many times as long it then takes.
+Some functions of the package exist for speed alone; each does what a readable
+form does, which the tests compare it with (dropout by bytes rounds its rate to
+a 256th). Here one at a time is replaced by that form. The number says how many
+times as long it then takes. What keeps memory is left out in a process of its
+own; where the others are timed, it works.
 
 {gains_table}
 
@@ -116,11 +125,15 @@ form. The number says how many times as long it then takes.
 ## Attention itself
 
 {{py:meth}}`~minitransformer.attention.MultiHeadAttention.attend` chooses a way
-to compute attention by the length of the sentences. The table compares it to
-the fastest of three ways that torch offers (its fused kernel, three plain
+to compute attention: by the length of the sentences, the kind of number, and
+whether there is a mask or a gradient is wanted. The table compares it to the
+fastest of three ways that torch offers (its fused kernel, three plain
 operations, or a product that adds the mask at once), whichever that is: 2
 means twice as fast. The slowest case is at {slowest}. From 1,024 tokens on,
-float32 alone was measured: this processor has no arithmetic for bfloat16.
+float32 alone was measured, since this processor has no arithmetic for
+bfloat16, and only in three rounds, whose interval holds the median but 75
+times in 100. With 8,192 tokens the fused kernel alone was compared: the others
+would need gigabytes.
 
 {attention_table}
 
@@ -239,7 +252,7 @@ def gains(result: dict[str, Any]) -> dict[str, str]:
 
 def training(result: dict[str, Any]) -> dict[str, Any]:
     """Draw and tabulate the training steps."""
-    ratios = result["times_as_fast"]
+    ratios, apart = result["times_as_fast"], result["times_as_fast_apart"]
     figure = bars("training", {"": ratios}, "times as fast as the peer")
     speeds = result["tokens_per_second"]
     rows = [["minitransformer", f"{speeds['minitransformer']:,}", "1"]]
@@ -255,8 +268,12 @@ def training(result: dict[str, Any]) -> dict[str, Any]:
         "training_table": table(
             ["", "target tokens/s", "we are so many times as fast"], rows
         ),
-        "apart": show(result["times_as_fast_apart"]["nn.Transformer"]),
+        "apart": show(apart["nn.Transformer"]),
+        "as_it_comes": show(apart["nn.Transformer, weights dropped too"]),
+        "apart_unsorted": show(apart["nn.Transformer, unsorted"]),
         **result["padding"],
+        "batches": result["batches"],
+        "pairs": result["pairs"],
     }
 
 
@@ -302,6 +319,7 @@ def decoding(result: dict[str, Any]) -> dict[str, Any]:
             rows,
         ),
         "decoding_corpus": result["corpus"],
+        "decoding_updates": result["updates"],
     }
 
 
@@ -312,6 +330,7 @@ def exports(results: Sequence[dict[str, Any]]) -> dict[str, str]:
             each["corpus"],
             f"{each['sentences']:,}",
             f"{each['same_greedy']['ctranslate2']:,}",
+            f"{each['same_greedy']['ctranslate2, int8']:,}",
             f"{each['same_greedy']['onnx']:,}",
             f"{each['bleu_beam_4']['float32']:.2f}",
             f"{each['bleu_beam_4']['int8']:.2f}",
@@ -319,7 +338,8 @@ def exports(results: Sequence[dict[str, Any]]) -> dict[str, str]:
         ]
         for each in results
     ]
-    head = ["corpus", "sentences", "same by CTranslate2", "same by ONNX"]
+    head = ["corpus", "sentences", "same by CTranslate2", "in int8"]
+    head += ["same by ONNX"]
     head += ["BLEU float32", "BLEU int8", "times smaller in int8"]
     return {"exports_table": table(head, rows)}
 
@@ -354,26 +374,27 @@ def memory(result: dict[str, Any]) -> dict[str, str]:
         for name, found in result["training"].items()
     }
     theirs = result["training"]["nn.Transformer"]
+    batch = result["batch_tokens"]
     held = result["long_training"]["most_held"]
     settled = held[len(held) // 10 :]
     lines = [
-        "- Training, as above, with 4,096 tokens in a batch:"
+        f"- Training, as above, with {batch['training']:,} tokens in a batch:"
         f" {peaks['minitransformer']} MiB at the peak, for the whole process,"
-        f" against {peaks['nn.Transformer']} with `nn.Transformer`; each held"
-        f" {theirs['before']:,.0f} before the first step.",
+        f" against {peaks['nn.Transformer']} with `nn.Transformer`, or"
+        f" {peaks['nn.Transformer, memory returned']} if that returns memory"
+        f" at once; each held {theirs['before']:,.0f} before the first step.",
         "- With `--recompute`, which makes each layer compute again what the"
         " gradient needs, and returns memory at once:"
-        f" {peaks['minitransformer --recompute']} MiB. `nn.Transformer` that"
-        " returns memory at once takes"
-        f" {peaks['nn.Transformer, memory returned']}.",
-        "- Over a thousand steps of varying shapes, once it had seen a"
+        f" {peaks['minitransformer --recompute']} MiB.",
+        "- Over a thousand steps of varying shapes, with"
+        f" {batch['long_training']:,} tokens in a batch, once it had seen a"
         " hundred of them, the most that the process held within fifty was"
         f" between {min(settled):,.0f} and {max(settled):,.0f} MiB.",
     ]
     tokens = result["attention_tokens"]
     scores = 8 * tokens**2 * 4 / 2**20  # heads, scores, bytes
     for kind, found in result["attention"].items():
-        over = found["over_output"]  # below 0: an earlier peak was higher
+        over = found["over_output"]
         lines.append(
             f"- Attention over {tokens:,} tokens, {kind}:"
             f" {'less than 1' if over < 1 else f'{over:.0f}'} MiB beyond its"

@@ -1,0 +1,94 @@
+"""Where the benchmarks keep what they make, and what they are asked for."""
+
+import argparse
+import hashlib
+import json
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minitransformer.files import read_json, write_json
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "build"
+RESULTS = ROOT / "minitransformer" / "results"
+
+
+class CommandLine(argparse.ArgumentParser):
+    """What all benchmarks understand, and what some of them do.
+
+    A quick test (``--small``) never touches what a whole measurement made.
+
+    Args:
+        name: Of the result, and of the folder for unfinished work.
+        description: What the benchmark is for.
+        rounds: How often each candidate is timed, if any is.
+        folder: Whether unfinished work is kept.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        description: str | None,
+        *,
+        rounds: int | None = None,
+        folder: bool = False,
+    ):
+        super().__init__(
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.name = name
+        self.add_argument("--small", action="store_true", help="a quick test")
+        self.add_argument("--out", type=Path, help="file for the result")
+        if rounds:
+            self.add_argument("--rounds", type=int, default=rounds)
+        if folder:
+            self.add_argument("--folder", type=Path, help="for finished runs")
+
+    def read(self) -> argparse.Namespace:
+        """Read the command line, and keep to one thread."""
+        found = self.parse_args()
+        name = f"{self.name}-small" if found.small else self.name
+        home = BUILD if found.small else RESULTS
+        found.out = found.out or home / f"{name}.json"
+        if "folder" in found:
+            found.folder = found.folder or BUILD / name
+        torch.set_num_threads(1)
+        return found
+
+
+def claim(folder: Path, asked: Any) -> None:
+    """Keep a folder to one task: its runs must not pass for another's.
+
+    Args:
+        folder: Gets a note of the task; made if it is missing.
+        asked: The task, as numbers and names, or a dataclass of them.
+
+    Raises:
+        SystemExit: If the folder holds something else.
+    """
+    said = asdict(asked) if is_dataclass(asked) else asked  # type: ignore[arg-type]
+    said = json.loads(json.dumps(said))
+    note = folder / "asked.json"
+    if not folder.is_dir() or not any(folder.iterdir()):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(note, said)
+    elif not note.exists() or read_json(note) != said:
+        raise SystemExit(
+            f"{folder} holds runs of another task: move it away, or name"
+            " another folder with --folder."
+        )
+
+
+def name_of(model: Path) -> str:
+    """Name a trained model by its folder and by what it has learned.
+
+    ``tatoeba-zh-en-final-0-1a2b3c4d``: other weights are another model.
+    """
+    path = model.resolve()
+    weights = (path / "model.safetensors").read_bytes()
+    mark = hashlib.sha256(weights).hexdigest()[:8]
+    return f"{path.parent.name}-{path.name}-{mark}"
