@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 from measuring import mean_interval
-from quality import STEP_UPDATES, Run, all_runs
+from quality import STEP_UPDATES, Run, all_runs, is_of
 
 from tools.pages import BOOK, RESULTS, table, write
 
@@ -265,7 +265,11 @@ def render() -> str:
     """Return the page."""
     runs = all_runs()
     found = read_json(RESULTS / "quality.json")
-    kept = {name: found[name] for name in runs if name in found}
+    kept = {
+        name: found[name]
+        for name, run in runs.items()
+        if name in found and is_of(found[name]["recipe"], run.recipe)
+    }
     return PAGE.format(
         tested=tested(kept),
         baselines=baselines(kept),
