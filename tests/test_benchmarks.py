@@ -12,6 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from torch import nn
+
+from minitransformer import Transformer, TransformerConfig
 
 ROOT = Path(__file__).parents[1]
 
@@ -131,6 +134,18 @@ def test_few_batches_stand_for_many():
     )
 
 
+def test_torchs_transformer_drops_no_more_than_ours():
+    peers = imported("peers")
+    ours = Transformer(TransformerConfig(**peers.SMALL, dropout=0.3))
+    for weights_too, rate in ((False, 0.0), (True, 0.3)):
+        theirs = peers.TorchTransformer(ours, weights_too)
+        assert {
+            module.dropout
+            for module in theirs.modules()
+            if isinstance(module, nn.MultiheadAttention)
+        } == {rate}
+
+
 def test_intervals_of_a_mean_by_hand(measuring):
     # The deviation is 1; over the root of 3, times 4.303, that is 2.4843.
     found = measuring.mean_interval([1.0, 2.0, 3.0])
@@ -202,7 +217,7 @@ def test_exports_are_compared(decoding, tmp_path):
     result, printed = measured(tmp_path, "exports.py", *arguments)
     assert "ctranslate2: 70 of 70 the same" in printed
     same = result["same_greedy"]
-    assert 0 <= same.pop("ctranslate2, int8") <= 70
+    assert 10 < same.pop("ctranslate2, int8") <= 70
     assert set(same.values()) == {70}
     assert result["bytes"]["int8"] < result["bytes"]["float32"]
 
@@ -510,7 +525,7 @@ def test_a_triple_that_comes_twice_is_a_repetition():
 def test_looking_inside_in_miniature(tmp_path):
     arguments = ["--small", "--folder", str(tmp_path / "runs")]
     result, printed = measured(tmp_path, "inside.py", *arguments)
-    assert printed.startswith("untrained")
+    assert printed.startswith("runs-untrained-")  # and of what weights
     (model,) = result["models"]
     assert len(model["heads"]) == 2 * (2 + 2 * 2)  # heads, attentions
     for head in model["heads"]:
