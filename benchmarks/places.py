@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from minitransformer.files import read_json, write_json
 
@@ -89,6 +90,7 @@ def name_of(model: Path) -> str:
     ``tatoeba-zh-en-final-0-1a2b3c4d``: other weights are another model.
     """
     path = model.resolve()
-    weights = (path / "model.safetensors").read_bytes()
-    mark = hashlib.sha256(weights).hexdigest()[:8]
-    return f"{path.parent.name}-{path.name}-{mark}"
+    mark = hashlib.sha256()  # not of the file, whose notes have no order
+    for name, tensor in sorted(load_file(path / "model.safetensors").items()):
+        mark.update(name.encode() + tensor.numpy().tobytes())
+    return f"{path.parent.name}-{path.name}-{mark.hexdigest()[:8]}"

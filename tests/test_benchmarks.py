@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from minitransformer import Transformer, TransformerConfig
@@ -114,8 +116,10 @@ def test_a_model_is_named_by_its_weights(tmp_path):
     name_of, folder = imported("places").name_of, tmp_path / "story" / "final"
     folder.mkdir(parents=True)
     names = set()
-    for weights in (b"one", b"other"):
-        (folder / "model.safetensors").write_bytes(weights)
+    for first, last in ((1.5, 2.5), (2.5, 1.5), (1.5, 2.5)):
+        weights = {"a": torch.tensor([first]), "b": torch.tensor([last])}
+        notes = {str(i): "in no order" for i in range(9)}
+        save_file(weights, folder / "model.safetensors", notes)
         names.add(name_of(folder))
     assert len(names) == 2
     assert all(name.startswith("story-final-") for name in names)
