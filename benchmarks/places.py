@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+import sys
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def claim(folder: Path, asked: Any) -> None:
         asked: The task, as numbers and names, or a dataclass of them.
 
     Raises:
-        SystemExit: If the folder holds something else.
+        SystemExit: With code 2, if the folder holds something else.
     """
     said = asdict(asked) if is_dataclass(asked) else asked  # type: ignore[arg-type]
     said = json.loads(json.dumps(said))
@@ -78,10 +79,12 @@ def claim(folder: Path, asked: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(note, said)
     elif not note.exists() or read_json(note) != said:
-        raise SystemExit(
+        print(
             f"{folder} holds runs of another task: move it away, or name"
-            " another folder with --folder."
+            " another folder with --folder.",
+            file=sys.stderr,
         )
+        raise SystemExit(2)
 
 
 def name_of(model: Path) -> str:

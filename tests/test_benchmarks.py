@@ -99,16 +99,17 @@ def test_a_quick_test_never_writes_over_a_measurement(monkeypatch, tmp_path):
     assert named.out == tmp_path / "mine"
 
 
-def test_runs_of_one_plan_never_pass_for_those_of_another(tmp_path):
+def test_runs_of_one_plan_never_pass_for_those_of_another(tmp_path, capsys):
     claim, folder = imported("places").claim, tmp_path / "runs"
     claim(folder, {"seeds": (0, 1), "width": 24})
     claim(folder, {"seeds": (0, 1), "width": 24})  # goes on
-    with pytest.raises(SystemExit, match="another task"):
+    with pytest.raises(SystemExit, match="2"):
         claim(folder, {"seeds": (0, 1), "width": 48})
+    assert f"{folder} holds runs of another task" in capsys.readouterr().err
     older = tmp_path / "older"
     older.mkdir()
     (older / "run.json").write_text("{}")
-    with pytest.raises(SystemExit, match="another task"):
+    with pytest.raises(SystemExit, match="2"):
         claim(older, {"width": 24})
 
 
