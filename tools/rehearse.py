@@ -57,14 +57,15 @@ def python_of(environment: Path) -> Path:
 
 
 def output_of(*command: str | Path) -> str:
-    """Run a command, away from our sources, and return what it prints."""
-    return subprocess.run(
-        [str(word) for word in command],
-        check=True,
-        cwd=tempfile.gettempdir(),
-        encoding="utf-8",
-        stdout=subprocess.PIPE,
-    ).stdout
+    """Run a command where it can import no file, and return what it prints."""
+    with tempfile.TemporaryDirectory() as empty:
+        return subprocess.run(
+            [str(word) for word in command],
+            check=True,
+            cwd=empty,
+            encoding="utf-8",
+            stdout=subprocess.PIPE,
+        ).stdout
 
 
 def wanted_packages() -> list[str]:
