@@ -22,7 +22,7 @@ are over the whole window and so over the tokens to come.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -440,7 +440,7 @@ def main() -> None:
     """Measure and write the result."""
     arguments = command_line("add_norm", __doc__).read()
     plan = SMALL if arguments.small else Plan()
-    claim(arguments.folder, plan)
+    claim(arguments.folder, asdict(plan))
     runs = all_runs(plan)
     if arguments.share:
         run_all(runs, arguments.folder, arguments.share)

@@ -497,7 +497,7 @@ def main() -> None:
                 " a model's folder with --models"
             )
     plan = SMALL if arguments.small else Plan()
-    claim(arguments.folder, plan)
+    claim(arguments.folder, asdict(plan))
     result: dict[str, Any] = {"plan": asdict(plan), "models": []}
     for number, folder in enumerate(arguments.models):
         task = Task(folder, plan)

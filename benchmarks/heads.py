@@ -16,7 +16,7 @@ compared. About half an hour on one thread; times are processor time.
 
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -401,7 +401,7 @@ def main() -> None:
     """Measure and write the result."""
     arguments = command_line("heads", __doc__).read()
     plan = SMALL if arguments.small else Plan()
-    claim(arguments.folder, plan)
+    claim(arguments.folder, asdict(plan))
     folder, share = arguments.folder, arguments.share or (0, 1)
     runs = run_all(all_runs(plan, folder), folder, share)
     places = looked_into(plan, folder)

@@ -949,7 +949,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, nargs="+", default=MODELS)
     arguments = parser.read()
     plan = SMALL if arguments.small else Plan()
-    claim(arguments.folder, plan)
+    claim(arguments.folder, asdict(plan))
     models = arguments.models
     if arguments.small and models is MODELS:
         models = [small_model(arguments.folder)]

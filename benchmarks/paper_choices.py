@@ -405,7 +405,7 @@ def main() -> None:
     """Measure and write the result."""
     arguments = command_line("paper_choices", __doc__).read()
     plan = SMALL if arguments.small else Plan()
-    claim(arguments.folder, plan)
+    claim(arguments.folder, asdict(plan))
     get_book = cache(lambda: Storybook(plan))
     jobs = {
         run_name(name, seed): partial(make, plan, get_book, name, seed)

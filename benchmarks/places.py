@@ -4,7 +4,7 @@ import argparse
 import hashlib
 import json
 import sys
-from dataclasses import asdict, is_dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,18 +62,17 @@ class CommandLine(argparse.ArgumentParser):
         return found
 
 
-def claim(folder: Path, asked: Any) -> None:
+def claim(folder: Path, asked: Mapping[str, Any]) -> None:
     """Keep a folder to one task: its runs must not pass for another's.
 
     Args:
         folder: Gets a note of the task; made if it is missing.
-        asked: The task, as numbers and names, or a dataclass of them.
+        asked: The task, as numbers and names.
 
     Raises:
         SystemExit: With code 2, if the folder holds something else.
     """
-    said = asdict(asked) if is_dataclass(asked) else asked  # type: ignore[arg-type]
-    said = json.loads(json.dumps(said))
+    said = json.loads(json.dumps(asked))  # as it will be read again
     note = folder / "asked.json"
     if not folder.is_dir() or not any(folder.iterdir()):
         folder.mkdir(parents=True, exist_ok=True)

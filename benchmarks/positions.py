@@ -452,7 +452,7 @@ def main() -> None:
     """Measure and write the result."""
     arguments = command_line("positions", __doc__).read()
     plan = SMALL if arguments.small else Plan()
-    claim(arguments.folder, plan)
+    claim(arguments.folder, asdict(plan))
     folder = arguments.folder
     found = run_all(runs_of(plan), folder, arguments.share or (0, 1))
     if arguments.share is None:

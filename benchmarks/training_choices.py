@@ -344,7 +344,7 @@ def main() -> None:
     """Measure and write the result."""
     arguments = command_line("training_choices", __doc__).read()
     plan = SMALL if arguments.small else Plan()
-    claim(arguments.folder, plan)
+    claim(arguments.folder, asdict(plan))
     jobs = {
         f"{name}, seed {seed}": partial(run, plan, choice, seed)
         for seed in plan.seeds

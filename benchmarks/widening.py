@@ -327,7 +327,7 @@ def main() -> None:
     """Measure and write the result."""
     arguments = command_line("widening", __doc__).read()
     plan = SMALL if arguments.small else Plan()
-    claim(arguments.folder, plan)
+    claim(arguments.folder, asdict(plan))
     book = cache(lambda: Storybook(plan))
     groups = shapes(plan, book())
     different = dict.fromkeys(s for group in groups.values() for s in group)
