@@ -242,6 +242,13 @@ def test_seeds_share_a_line_with_the_interval_of_their_mean():
     )
     alone = quality_page.tested({"0": run(0, 20.0)}).splitlines()[-1]
     assert "| 20.0 [0.0, 9.0] |" in alone
+    assert quality_page.published(kept) == ""
+    learned = run(0, 20.0) | {"published": True}
+    score = {"name": "BLEU", "value": 33.0, "interval": [30, 35]}
+    learned["splits"]["test"]["as published"] = score
+    row = quality_page.tested({"0": learned}).splitlines()[-1]
+    assert row.endswith("| 0 |  |  | 33.0 [30.0, 35.0] |")
+    assert "in that form" in quality_page.published({"0": learned})
 
 
 def test_the_page_shows_every_peer_and_every_search():
