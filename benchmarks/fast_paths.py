@@ -143,7 +143,8 @@ def main() -> None:
             **gains(training_steps(sizes, pairs), TRAINING, rounds),
         },
         **{
-            name: gains(work, DECODING, rounds)
+            # Shorter than the training, and closer to each other.
+            name: gains(work, DECODING, 3 * rounds)
             for name, work in searches(sizes, min(64, pairs)).items()
         },
     }

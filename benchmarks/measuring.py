@@ -28,9 +28,33 @@ def processor() -> str:
     return names[0].strip() if names else platform.machine()
 
 
+def commit(folder: Path = Path(__file__).parent) -> str | None:
+    """Name the commit of the code, ``-changed`` if that is not all of it.
+
+    Returns:
+        ``None`` if there is no repository, or no git.
+    """
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+
+    try:
+        name = git("rev-parse", "--short=10", "HEAD")
+        # Results are written while others are still being measured.
+        changed = git("status", "--porcelain", "--", ":/*.py")
+    except OSError:
+        return None
+    return name + "-changed" * bool(changed) or None
+
+
 def surroundings() -> dict[str, Any]:
-    """Say what a figure was measured on."""
+    """Say what a figure was measured on, and with which code."""
     return {
+        "commit": commit(),
         "machine": processor(),
         "system": platform.system(),
         "python": platform.python_version(),

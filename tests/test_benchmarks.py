@@ -160,6 +160,30 @@ def test_intervals_of_a_mean_by_hand(measuring):
     assert math.isnan(alone["low"])
 
 
+def test_a_measurement_names_its_code(measuring, tmp_path, monkeypatch):
+    def git(*arguments):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        command = ["git", "-C", str(tmp_path), *who, *arguments]
+        done = subprocess.run(command, capture_output=True, check=True)
+        return done.stdout.decode().strip()
+
+    assert measuring.commit(tmp_path) is None
+    git("init")
+    (tmp_path / "code.py").write_text("1\n")
+    (tmp_path / "result.json").write_text("1\n")
+    git("add", ".")
+    git("commit", "-m", "first")
+    name = git("rev-parse", "HEAD")[:10]
+    (tmp_path / "result.json").write_text("2\n")
+    below = tmp_path / "benchmarks"
+    below.mkdir()
+    assert measuring.commit(below) == name
+    (tmp_path / "code.py").write_text("2\n")
+    assert measuring.commit(below) == f"{name}-changed"
+    monkeypatch.setenv("PATH", str(below))  # no git
+    assert measuring.commit(below) is None
+
+
 def test_shares_are_read():
     small_runs = imported("small_runs")
     assert small_runs.read_share("1/2") == (1, 2)
