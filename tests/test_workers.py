@@ -1,6 +1,7 @@
 """Several processes train one model as one would, and survive a kill."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from test_training import assert_same_bits, toy_corpus
 from torch.testing import assert_close
 
+from minitransformer import cli
 from minitransformer.checkpoints import load_tensors
 from minitransformer.errors import UserError
 from minitransformer.recipes import train_translator
@@ -54,35 +56,26 @@ if workers.leads:
     print(loss, tokens, valid, mine)
 workers.part()
 """
-# What `minitransformer train` does, on a corpus of a few words.
-TRAIN = """
-import sys
-from pathlib import Path
-import torch
-from minitransformer.recipes import train_translator
-from test_training import toy_corpus, toy_recipe
-
-torch.set_num_threads(1)
-train_translator(
-    toy_corpus(), Path(sys.argv[1]), toy_recipe(), device="cpu",
-    sharded="shard" in sys.argv)
-"""
+UPDATES = 60
+TRAIN = f"""-m minitransformer train --device cpu --threads 1
+    --d-model 16 --num-heads 2 --num-layers 1 --d-ff 24 --dropout 0.2
+    --max-len 40 --vocab-size 90 --batch-tokens 60 --accumulate 2 --warmup 5
+    --learning-rate 1e-2 --updates {UPDATES} --validate-every 4""".split()
 
 
-def start(script, *arguments, processes=2, restarts=0):
-    """Start a script under torchrun, or alone."""
+def start(*arguments, processes=2, restarts=0):
+    """Start a script or module under torchrun, or alone."""
     command = [sys.executable]
     if processes > 1:
         command += ["-m", "torch.distributed.run", "--standalone"]
         command += ["--nproc-per-node", str(processes)]
         command += ["--max-restarts", str(restarts)]
     return subprocess.Popen(
-        [*command, str(script), *map(str, arguments)],
+        [*command, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ
-        | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.path.dirname(__file__)},
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
 
 
@@ -101,6 +94,21 @@ def script(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def train(tmp_path):
+    """Return what starts the training of a folder."""
+    corpus = tmp_path / "toy.tsv"
+    pairs = [p for split in toy_corpus().splits.values() for p in split]
+    lines = sorted({f"{pair.source}\t{pair.target}\n" for pair in pairs})
+    corpus.write_text("".join(lines), encoding="utf-8")
+
+    def run(folder, *more, **processes):
+        files = "--tsv", corpus, "--out", folder
+        return start(*TRAIN, *files, *more, **processes)
+
+    return run
 
 
 @pytest.mark.parametrize("how", [["copy"], ["shard", "recompute"]])
@@ -123,33 +131,41 @@ def test_two_processes_have_the_gradients_of_one(how, script, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no pgrep")
-@pytest.mark.parametrize("how", ["copy", "shard"])
-def test_a_killed_worker_comes_back_and_nothing_is_lost(how, script, tmp_path):
-    path = script(TRAIN)
+@pytest.mark.parametrize("how", [[], ["--shard"]])
+def test_a_killed_worker_comes_back_and_nothing_is_lost(how, train, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    end(start(path, whole, how))
-    process = start(path, broken, how, restarts=3)
+    end(train(whole, *how))
+    process = train(broken, *how, restarts=3)
     last = broken / "last.safetensors"
-    while not last.exists():
+    done = 0
+    while not done:  # the first state of all is written before any update
         assert process.poll() is None
         time.sleep(0.01)
+        if last.exists():
+            done = load_tensors(last)[1]["updates"]
     found = subprocess.run(
         ["pgrep", "-P", str(process.pid)], capture_output=True, text=True
     )
     os.kill(int(found.stdout.split()[-1]), signal.SIGKILL)
+    assert done < UPDATES
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert "exitcode: -9" in errors
+    starts = re.findall(rf"cpu, update (\d+) of {UPDATES}$", errors, re.M)
+    first, again = map(int, starts)
+    assert first == 0
+    assert done <= again < UPDATES
     assert_same_bits(broken, whole)
     ours, _ = load_tensors(last)
     assert {"rng", "rng.1"} <= ours.keys()
     assert not torch.equal(ours["rng"], ours["rng.1"])  # dropout differs
 
 
-def test_as_many_must_resume(script, tmp_path):
-    end(start(script(TRAIN), tmp_path / "model"))
-    with pytest.raises(UserError, match="by 2 processes, not 1"):
-        train_translator(toy_corpus(), tmp_path / "model", resume=True)
+def test_as_many_must_resume(train, tmp_path, capsys):
+    end(train(tmp_path / "model"))
+    resume = ["--resume", str(tmp_path / "model"), "--device", "cpu"]
+    assert cli.run(["train", *resume]) == 2
+    assert "by 2 processes, not 1" in capsys.readouterr().err
 
 
 def test_one_alone_divides_nothing(tmp_path):
