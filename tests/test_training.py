@@ -4,6 +4,7 @@ import copy
 import math
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -527,19 +528,64 @@ def test_an_exploding_gradient_is_cut_and_told(tmp_path):
     assert trainer.steepest == 0.0
 
 
-def test_weights_that_went_wrong_are_not_written(tmp_path):
+@pytest.mark.parametrize(
+    ("which", "message"),
+    [
+        ("averaged", "validation loss is nan at update 6"),
+        ("model", "The loss is nan at update 3"),
+    ],
+)
+def test_weights_that_went_wrong_are_not_written(which, message, tmp_path):
     kept = {}
 
     @torch.no_grad()
     def spoil(_):
         kept.update((f, f.read_bytes()) for f in tmp_path.iterdir())
-        trainer.averaged.output.weight[5] = math.nan
+        getattr(trainer, which).output.weight[5] = math.nan
 
     trainer = Trainer(build(), backwards(30), backwards(3), options())
-    with pytest.raises(UserError, match="validation loss is nan at update 6"):
+    with pytest.raises(UserError, match=message):
         trainer.run(tmp_path, spoil)
     assert {f: f.read_bytes() for f in tmp_path.iterdir()} == kept
     assert load_tensors(tmp_path / "last.safetensors")[1]["updates"] == 3
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "last.safetensors"])
+def test_a_disk_that_fills_in_the_midst_of_a_file_loses_nothing(
+    name, tmp_path
+):
+    resource = pytest.importorskip("resource", reason="the system has none")
+    limit = resource.RLIMIT_FSIZE
+    soft, hard = resource.getrlimit(limit)
+    kept = {}
+
+    def fill(_):  # no file may grow any more: half of one will be written
+        kept.update((f, f.read_bytes()) for f in broken.iterdir())
+        most = 2 * len(kept[broken / name]) // 3
+        resource.setrlimit(limit, (most, hard))
+
+    def trainer():
+        torch.manual_seed(0)
+        return Trainer(
+            build(dropout=0.1), backwards(30), backwards(3), options()
+        )
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    trainer().run(whole, lambda _: None)
+    signals = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with pytest.raises(UserError, match="can't be written"):
+            trainer().run(broken, fill)
+    finally:
+        resource.setrlimit(limit, (soft, hard))
+        signal.signal(signal.SIGXFSZ, signals)
+    assert set(broken.iterdir()) == kept.keys()
+    assert (broken / name).read_bytes() == kept[broken / name]
+    again = trainer()
+    again.load(broken / "last.safetensors")
+    assert again.updates == 3
+    again.run(broken, lambda _: None)  # there is room again
+    assert_same_bits(broken, whole)
 
 
 def test_a_folder_is_not_trained_over(tmp_path):
