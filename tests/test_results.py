@@ -199,6 +199,7 @@ def test_a_change_stands_beside_the_recipe_that_it_changes():
         valid = {
             "beam 1": {"BLEU": 20.0},
             "beam 4": {"BLEU": 30.0, "chrF": chrf},
+            "beam 8": {"BLEU": 31.0},
         }
         sizes = {"parameters": 7, "core_minutes": 2.0, "valid": valid}
         return sizes | {"corpus": corpus, "name": name}
@@ -211,18 +212,31 @@ def test_a_change_stands_beside_the_recipe_that_it_changes():
     }
     lines = quality_page.changed(kept, "trial, ", "final").splitlines()[2:]
     assert lines == [
-        "| b | final | 7 | 2 | 20.0 | 30.0 | 60.0 |",
-        "| b | wide | 7 | 2 | 20.0 (+0.0) | 30.0 (+0.0) | 61.5 (+1.5) |",
+        "| b | final | 7 | 2 | 20.0 | 30.0 | 31.0 | 60.0 |",
+        "| b | wide | 7 | 2 | 20.0 (+0.0) | 30.0 (+0.0) | 31.0 (+0.0)"
+        " | 61.5 (+1.5) |",
     ]
     assert "None of these" in quality_page.changed(kept, "step, ", "final")
 
 
-def test_seeds_share_a_line_with_the_interval_of_their_mean():
+def test_seeds_share_a_line_and_baselines_follow():
     def run(seed, value):
-        scores = [
-            {"of": "model", "name": "BLEU", "value": value, "interval": [0, 9]}
-        ]
-        scores.append(scores[0] | {"name": "chrF2", "value": value + 30})
+        def scores(of, value, more):
+            interval = [value - more, value + 2 * more]
+            score = {"of": of, "value": value, "interval": interval}
+            other = {
+                "value": value + 30,
+                "interval": [v + 30 for v in interval],
+            }
+            return [
+                {**score, "name": "BLEU"},
+                {**score, "name": "chrF2", **other},
+            ]
+
+        found = scores("model", value, 1.0 + seed)
+        if seed == 0:
+            found += scores("copy", 0.25, 0.125)
+            found += scores("dictionary", 12.0, 2.0)
         return {
             "corpus": "a",
             "name": "final",
@@ -230,24 +244,29 @@ def test_seeds_share_a_line_with_the_interval_of_their_mean():
             "tested": True,
             "parameters": 1_234,
             "core_minutes": 10.0 * seed,
-            "splits": {"test": {"scores": scores, "sentences": 1_058}},
+            "splits": {"test": {"scores": found, "sentences": 1_058}},
         }
 
     kept = {str(seed): run(seed, 20.0 + seed) for seed in range(3)}
-    row = quality_page.tested(kept).splitlines()[-1]
-    # The deviation is 1, and 4.303 / √3 is 2.48.
-    assert row == (
-        "| a, test (1,058) | final, 3 | 1,234 | 10 | 21.0 [18.5, 23.5]"
-        " | 51.0 [48.5, 53.5] |  |"
-    )
-    alone = quality_page.tested({"0": run(0, 20.0)}).splitlines()[-1]
-    assert "| 20.0 [0.0, 9.0] |" in alone
+    rows = quality_page.tested(kept).splitlines()[2:]
+    # The ends are 19, 19, 19 and 22, 25, 28.
+    assert rows == [
+        "| a, test (1,058) | final, 3 | 1,234 | 10"
+        " | 21.0 [19.0, 25.0]; 20.0 to 22.0"
+        " | 51.0 [49.0, 55.0]; 50.0 to 52.0 |  |",
+        "| a, test (1,058) | copy |  |  | 0.2 [0.1, 0.5]"
+        " | 30.2 [30.1, 30.5] |  |",
+        "| a, test (1,058) | dictionary |  |  | 12.0 [10.0, 16.0]"
+        " | 42.0 [40.0, 46.0] |  |",
+    ]
+    alone = quality_page.tested({"1": run(1, 20.0)}).splitlines()[-1]
+    assert "| 20.0 [18.0, 24.0] |" in alone
     assert quality_page.published(kept) == ""
-    learned = run(0, 20.0) | {"published": True}
+    learned = run(1, 20.0) | {"published": True}
     score = {"name": "BLEU", "value": 33.0, "interval": [30, 35]}
     learned["splits"]["test"]["as published"] = score
     row = quality_page.tested({"0": learned}).splitlines()[-1]
-    assert row.endswith("| 0 |  |  | 33.0 [30.0, 35.0] |")
+    assert row.endswith("| 10 |  |  | 33.0 [30.0, 35.0] |")
     assert "in that form" in quality_page.published({"0": learned})
 
 

@@ -15,7 +15,6 @@ from minitransformer.files import read_json
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
-from measuring import mean_interval
 from quality import STEP_UPDATES, Run, all_runs, is_of
 
 from tools.pages import BOOK, RESULTS, table, write
@@ -39,22 +38,18 @@ are in `minitransformer/results/quality.json`.
 
 {tested}
 
-Where a recipe was trained with several seeds, the score is their mean, and the
-brackets hold a 95 % interval of that mean (Student's t). A single run has the
-bootstrap interval that sacreBLEU finds by drawing the test sentences anew.
-Minutes are those of one core: {machines}.
+The brackets hold the 95 % interval that sacreBLEU finds by drawing the test
+sentences anew. Where a recipe was trained with several seeds, the score and
+the ends of the interval are means over them, and the least and the greatest
+score stand behind. Minutes are those of one core: {machines}.
 The recipe called "command line" is what `minitransformer train --corpus NAME`
 does unless told otherwise. "As published" is the form in which papers score
 Multi30k: normalised and tokenised by Moses' rules, lower-cased. In that form
 [Wu et al., 2021](references.md) report 41.02 from English to German, for a
 small Transformer of 2.6 million parameters.{published}
 
-## Beside no model at all
-
-Copying leaves each sentence as it is. The dictionary gives each word its most
-frequent translation, learned from the same pairs.
-
-{baselines}
+Two baselines need no model. "Copy" leaves each sentence as it is. "Dictionary"
+gives each word its most frequent translation, learned from the same pairs.
 
 ## What each choice brought
 
@@ -103,50 +98,61 @@ def scores_of(
 
 
 def cell(scores: Sequence[Mapping[str, Any]]) -> str:
-    """Show a score with the interval it has."""
+    """Show the mean of some seeds' scores, its interval, and the range."""
     values = [score["value"] for score in scores]
+    low, high = (
+        mean(score["interval"][end] for score in scores) for end in (0, 1)
+    )
+    said = f"{mean(values):.1f} [{low:.1f}, {high:.1f}]"
     if len(values) > 1:
-        spread = mean_interval(values)
-        low, high = spread["low"], spread["high"]
-    elif scores[0]["interval"]:
-        low, high = scores[0]["interval"]
-    else:
-        return f"{values[0]:.1f}"
-    return f"{mean(values):.1f} [{low:.1f}, {high:.1f}]"
+        said += f"; {min(values):.1f} to {max(values):.1f}"
+    return said
 
 
-def grouped(kept: dict[str, dict[str, Any]]) -> dict[tuple[str, str], Any]:
-    """Put the tested runs of one recipe together."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+def tests(kept: dict[str, dict[str, Any]]) -> dict[tuple[str, str], Any]:
+    """Put the runs that were tested alike together, the recipes apart.
+
+    Returns:
+        For each corpus and split the runs of each recipe, by its name.
+    """
+    found: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
     for run in kept.values():
-        if run["tested"]:
-            groups.setdefault((run["corpus"], run["name"]), []).append(run)
-    return groups
+        for split in run["splits"] if run["tested"] else ():
+            recipes = found.setdefault((run["corpus"], split), {})
+            recipes.setdefault(run["name"], []).append(run)
+    return found
 
 
 def tested(kept: dict[str, dict[str, Any]]) -> str:
-    """Tabulate the scores on the test."""
+    """Tabulate the scores on the test, those of the baselines last."""
     rows = []
-    for (corpus, name), runs in grouped(kept).items():
-        for split, facts in runs[0]["splits"].items():
+    for (corpus, split), recipes in tests(kept).items():
+        bare: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        for name, runs in recipes.items():
             found = scores_of(runs, split)
-            minutes = mean(run["core_minutes"] for run in runs)
+            count = runs[0]["splits"][split]["sentences"]
+            of = f"{corpus}, {split} ({count:,})"
+            scores = [
+                cell(found[each]) if each in found else ""
+                for each in ("BLEU", "chrF2", "as published")
+            ]
+            if runs[0].get("published"):
+                scores[:2] = "", ""  # of another text than in other rows
             rows.append(
                 [
-                    f"{corpus}, {split} ({facts['sentences']:,})",
+                    of,
                     f"{NAMES.get(name, name)}, {len(runs)}",
                     f"{runs[0]['parameters']:,}",
-                    f"{minutes:.0f}",
-                    *(
-                        ("", "")  # of another text than in other rows
-                        if runs[0].get("published")
-                        else (cell(found["BLEU"]), cell(found["chrF2"]))
-                    ),
-                    cell(found["as published"])
-                    if "as published" in found
-                    else "",
+                    f"{mean(run['core_minutes'] for run in runs):.0f}",
+                    *scores,
                 ]
             )
+            for who in ("copy", "dictionary"):
+                bare[who] = bare.get(who) or scores_of(runs[:1], split, who)
+        for who, found in bare.items():
+            if found:
+                scores = [cell(found["BLEU"]), cell(found["chrF2"]), ""]
+                rows.append([of, who, "", "", *scores])
     head = ["test (sentences)", "recipe, seeds", "parameters", "minutes"]
     return table([*head, "BLEU", "chrF", "as published"], rows)
 
@@ -159,23 +165,6 @@ def published(kept: dict[str, dict[str, Any]]) -> str:
         '\nWhat is called "in the published form" has learned text in that'
         " form, too."
     )
-
-
-def baselines(kept: dict[str, dict[str, Any]]) -> str:
-    """Tabulate what needs no training, once for each test."""
-    rows: dict[str, list[str]] = {}
-    for (corpus, name), runs in grouped(kept).items():
-        for split in runs[0]["splits"] if name in NAMES else ():
-            first = [run for run in runs if run["seed"] == 0]
-            for who in ("copy", "dictionary"):
-                found = scores_of(first, split, who)
-                rows[f"{corpus}, {split}, {who}"] = [
-                    f"{corpus}, {split}",
-                    who,
-                    cell(found["BLEU"]),
-                    cell(found["chrF2"]),
-                ]
-    return table(["test", "baseline", "BLEU", "chrF"], list(rows.values()))
 
 
 def changed(kept: dict[str, dict[str, Any]], kind: str, of: str) -> str:
@@ -200,6 +189,7 @@ def changed(kept: dict[str, dict[str, Any]], kind: str, of: str) -> str:
         for beam, measure in (
             ("beam 1", "BLEU"),
             ("beam 4", "BLEU"),
+            ("beam 8", "BLEU"),
             ("beam 4", "chrF"),
         ):
             value = run["valid"][beam][measure]
@@ -219,7 +209,8 @@ def changed(kept: dict[str, dict[str, Any]], kind: str, of: str) -> str:
     if not rows:
         return "None of these runs was made yet."
     head = ["corpus", "change", "parameters", "minutes", "BLEU, greedy"]
-    return table([*head, "BLEU, beam 4", "chrF, beam 4"], rows)
+    head += ["BLEU, beam 4", "BLEU, beam 8"]
+    return table([*head, "chrF, beam 4"], rows)
 
 
 def machines(kept: dict[str, dict[str, Any]]) -> str:
@@ -285,7 +276,6 @@ def render() -> str:
     }
     return PAGE.format(
         tested=tested(kept),
-        baselines=baselines(kept),
         steps=changed(kept, "step, ", "step-the-recipe"),
         trials=changed(kept, "trial, ", "final"),
         updates=STEP_UPDATES,
