@@ -75,6 +75,7 @@ def train(who: str, steps: int, tokens: int, small: bool) -> dict[str, Any]:
     batches = [make_batch(group) for group in bucketed(examples, tokens, 0)]
     if "nn.Transformer" in who:
         step = peer_step(TorchTransformer(model))
+        del model  # its weights are copied
     else:
         options = TrainingOptions(precision="fp32", label_smoothing=SMOOTHING)
         again = who == RECOMPUTING

@@ -1,5 +1,6 @@
 """Attention: by hand, equal to torch by every path, and blind when masked."""
 
+import copy
 import math
 
 import pytest
@@ -454,6 +455,32 @@ def test_half_precision(dtype, size):
     output = attention.to(dtype)(x, x, x, mask, causal=True)
     assert output.dtype == dtype
     assert_close(output.float(), expected, rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize("size", [T, 67], ids=["readable", "fused"])
+def test_gradients_in_bfloat16_are_those_in_fp32_but_for_rounding(size):
+    attention = MultiHeadAttention(D, H)
+    x, probe = torch.randn(2, B, size, D)
+    mask = make_mask("padding", size, size)
+
+    def gradients_in(dtype):
+        module = copy.deepcopy(attention).to(dtype)
+        inner = x.to(dtype, copy=True).requires_grad_()
+        output = module(inner, inner, inner, mask, causal=True)
+        wanted = [inner, *module.parameters()]
+        return torch.autograd.grad((output * probe.to(dtype)).sum(), wanted)
+
+    names = ["x", *(name for name, _ in attention.named_parameters())]
+    for name, rough, exact in zip(
+        names,
+        gradients_in(torch.bfloat16),
+        gradients_in(torch.float32),
+        strict=True,
+    ):
+        assert rough.dtype == torch.bfloat16
+        if name != "w_k.bias":  # its gradient is 0 but for rounding
+            off = (rough.float() - exact).norm() / exact.norm()
+            assert 0 < off < 0.03, name
 
 
 QUERY, KEY = torch.zeros(B, T, D_K), torch.zeros(B, S, D_K)

@@ -84,9 +84,10 @@ The same weights in every engine, trained on {decoding_corpus} for no more than
 {decoding_updates:,} updates, and its test sentences, so many of them; a
 translation ends where the model ends it, after so many tokens on average. A
 batch holds sentences of like length. "Same" is
-the share of translations that equal ours token by token; beams differ in when
-they stop. JoeyNMT keeps no keys and values from step to step, and computes the
-whole beginning anew.
+the share of translations that equal ours token by token. Beams differ in when
+they stop, and in what they divide a log-probability by: we and JoeyNMT by
+(5 + length) / 6, the others by the length. JoeyNMT keeps no keys and values
+from step to step, and computes the whole beginning anew.
 
 ```{{figure}} _static/speed/decoding.svg
 :alt: {decoding_alt}
@@ -106,7 +107,8 @@ folder for it.
 Exporting in float32 changes nothing, or almost nothing: of the test sentences,
 so many come out the same, token by token, when CTranslate2 or ONNX Runtime
 decodes greedily. In int8 more of them differ, and BLEU hardly does; it is that
-of CTranslate2's own search, with a beam of 4.
+of CTranslate2's own search, with a beam of 4. The translator of storybook is
+the one in the package.
 
 {exports_table}
 
@@ -129,7 +131,8 @@ to compute attention: by the length of the sentences, the kind of number, and
 whether there is a mask or a gradient is wanted. The table compares it to the
 fastest of three ways that torch offers (its fused kernel, three plain
 operations, or a product that adds the mask at once), whichever that is: 2
-means twice as fast. The slowest case is at {slowest}. From 1,024 tokens on,
+means twice as fast. A star marks where all of the interval is more than a
+tenth slower. The slowest case is at {slowest}. From 1,024 tokens on,
 float32 alone was measured, since this processor has no arithmetic for
 bfloat16, and only in three rounds, whose interval holds the median but 75
 times in 100. With 8,192 tokens the fused kernel alone was compared: the others
@@ -159,9 +162,13 @@ Dots were measured, lines are fitted.
 
 ## What was not measured
 
-- A GPU: none was at hand.
-- bfloat16 where a processor computes with it: this one does not.
+- A GPU: none was at hand, and the scripts know of none.
+- Training in bfloat16: this processor does not compute with it.
 - Two threads, since the machine's two cores were shared.
+- `nn.MultiheadAttention` by itself. It computes with torch's fused kernel, or
+  with plain operations where weights are wanted: both are in the table above.
+- What comes before a batch: cutting text into tokens, sorting, padding.
+- The time that `--recompute` costs; attention under a mask over 8,192 tokens.
 {missing}"""
 
 
@@ -354,7 +361,8 @@ def attention(result: dict[str, Any]) -> dict[str, str]:
         kind += ", padded" * case["padded"]
         kind += ", and back" * case["backward"]
         ratio = turned(case["times_as_long_as_the_best"])
-        cells.setdefault(row, {})[kind] = f"{ratio['median']:.2f}"
+        star = r"\*" * (ratio["high"] < 1 / 1.1)
+        cells.setdefault(row, {})[kind] = f"{ratio['median']:.2f}{star}"
         found.append((ratio["median"], show(ratio)))
     kinds = list(next(iter(cells.values())))
     rows = [
@@ -374,6 +382,11 @@ def memory(result: dict[str, Any]) -> dict[str, str]:
         for name, found in result["training"].items()
     }
     theirs = result["training"]["nn.Transformer"]
+
+    def share(name: str) -> str:
+        lean = result["training"]["nn.Transformer, memory returned"]["peak"]
+        return f"{result['training'][name]['peak'] / lean:.2f}"
+
     batch = result["batch_tokens"]
     held = result["long_training"]["most_held"]
     settled = held[len(held) // 10 :]
@@ -382,10 +395,12 @@ def memory(result: dict[str, Any]) -> dict[str, str]:
         f" {peaks['minitransformer']} MiB at the peak, for the whole process,"
         f" against {peaks['nn.Transformer']} with `nn.Transformer`, or"
         f" {peaks['nn.Transformer, memory returned']} if that returns memory"
-        f" at once; each held {theirs['before']:,.0f} before the first step.",
+        f" at once (ours is {share('minitransformer')} of it); each held"
+        f" {theirs['before']:,.0f} before the first step. One run each.",
         "- With `--recompute`, which makes each layer compute again what the"
         " gradient needs, and returns memory at once:"
-        f" {peaks['minitransformer --recompute']} MiB.",
+        f" {peaks['minitransformer --recompute']} MiB,"
+        f" {share('minitransformer --recompute')} of the same.",
         "- Over a thousand steps of varying shapes, with"
         f" {batch['long_training']:,} tokens in a batch, once it had seen a"
         " hundred of them, the most that the process held within fifty was"
