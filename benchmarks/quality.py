@@ -70,6 +70,12 @@ FINAL: dict[str, dict[str, Any]] = {
 }
 # What was tried of a final recipe, at full length.
 TRIALS: dict[str, dict[str, dict[str, Any]]] = {
+    "tatoeba-zh-en": {
+        "words of 8,000 pieces, 12,000 updates": {
+            "vocab_size": 8_000,
+            "target_vocab_size": 8_000,
+        },
+    },
     "multi30k-en-de": {
         "dropout 0.3, 16,000 updates": {"dropout": 0.3, "updates": 16_000},
         "vocabulary of 12,000, 9,000 updates": {"vocab_size": 12_000},
