@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from minitransformer.corpora import Corpus, Pair
 from minitransformer.files import read_json, write_json
@@ -100,6 +102,36 @@ def test_it_trains_scores_and_goes_on(quality, small_corpus, tmp_path):
     again = quality.measure(run, tmp_path / run.key)  # not trained again
     assert (tmp_path / run.key / "model.safetensors").read_bytes() == before
     assert again["valid"] == found["valid"]
+
+
+@pytest.mark.parametrize("kind", [None, "additive"])
+def test_an_interrupted_run_ends_with_the_same_weights(
+    quality, small_corpus, tmp_path, monkeypatch, kind
+):
+    run = dataclasses.replace(run_of(quality, dropout=0.2), attention=kind)
+    quality.measure(run, tmp_path / "whole")
+    update = quality.Trainer.update
+    starts = []
+
+    def interrupted(trainer, batches):
+        starts.append(trainer.updates)
+        if trainer.updates == 3:  # one after the checkpoint, lost
+            raise KeyboardInterrupt
+        return update(trainer, batches)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(quality.Trainer, "update", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            quality.measure(run, tmp_path / "broken")
+    assert starts == [0, 1, 2, 3]
+    found = quality.measure(run, tmp_path / "broken")
+    assert [facts["update"] for facts in found["history"]] == [2, 4]
+    ours, theirs = (
+        load_file(tmp_path / name / "model.safetensors")
+        for name in ("whole", "broken")
+    )
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
