@@ -30,6 +30,7 @@ from minitransformer import Transformer, TransformerConfig
 from minitransformer.allocator import keep_memory
 from minitransformer.data import bucketed, make_batch, pad
 from minitransformer.decoding import beam_search, greedy_decode
+from minitransformer.dropout import dropout
 from minitransformer.files import write_json
 from minitransformer.loss import smoothed_cross_entropy
 from minitransformer.training import Trainer, TrainingOptions
@@ -49,6 +50,9 @@ TRAINING: dict[str, dict[str, Any]] = {
     "dropout by bytes": {
         "dropout.dropout": F.dropout,
         "feed_forward.relu_dropout": lambda x, p: F.dropout(x.relu(), p),
+    },
+    "relu_dropout": {
+        "feed_forward.relu_dropout": lambda x, p: dropout(x.relu(), p)
     },
 }
 DECODING: dict[str, dict[str, Any]] = {
