@@ -2,7 +2,9 @@
 
 import hashlib
 import importlib
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -50,6 +52,46 @@ def test_the_scores_are_of_these_weights(name):
     model = Translator.load(name).model
     assert count_parameters(model) == SHIPPED[name]["parameters"]
     load_tensors(MODELS / name / "model.safetensors")  # checks their hash
+
+
+OFFLINE = """
+import socket, sys
+from minitransformer import cli
+
+def unplugged(*_, **__):
+    raise OSError("no network")
+
+for name in ("socket", "create_connection", "getaddrinfo"):
+    setattr(socket, name, unplugged)
+sys.exit(cli.run(["translate", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        (
+            "storybook-en-fr",
+            "The cat is sleeping in the garden.",
+            ["Le chat dort dans le jardin."],
+        ),
+        ("tatoeba-zh-en", "我喜欢你。", ["I like you.", "I love you."]),
+    ],
+)
+def test_a_translation_needs_no_training_and_no_network(
+    name, text, words, tmp_path
+):
+    empty = {"HOME": str(tmp_path), "MINITRANSFORMER_CACHE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLINE, "--model", name, text],
+        capture_output=True,
+        encoding="utf-8",
+        env=os.environ | empty,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in words
+    assert not list(tmp_path.iterdir())
 
 
 @EACH
