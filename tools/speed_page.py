@@ -381,7 +381,7 @@ def memory(result: dict[str, Any]) -> dict[str, str]:
         name: f"{found['peak']:,.0f}"
         for name, found in result["training"].items()
     }
-    theirs = result["training"]["nn.Transformer"]
+    before = [found["before"] for found in result["training"].values()]
 
     def share(name: str) -> str:
         lean = result["training"]["nn.Transformer, memory returned"]["peak"]
@@ -395,8 +395,9 @@ def memory(result: dict[str, Any]) -> dict[str, str]:
         f" {peaks['minitransformer']} MiB at the peak, for the whole process,"
         f" against {peaks['nn.Transformer']} with `nn.Transformer`, or"
         f" {peaks['nn.Transformer, memory returned']} if that returns memory"
-        f" at once (ours is {share('minitransformer')} of it); each held"
-        f" {theirs['before']:,.0f} before the first step. One run each.",
+        f" at once (ours is {share('minitransformer')} of it). Before the"
+        f" first step they held {min(before):,.0f} to {max(before):,.0f}."
+        " One run each.",
         "- With `--recompute`, which makes each layer compute again what the"
         " gradient needs, and returns memory at once:"
         f" {peaks['minitransformer --recompute']} MiB,"
