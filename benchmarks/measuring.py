@@ -2,6 +2,7 @@
 
 import math
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -106,9 +107,8 @@ def alternate(
 
 
 def turn(names: list[str], number: int) -> list[str]:
-    """Begin with another one each time: nobody always follows the same."""
-    first = number % len(names)
-    return names[first:] + names[:first]
+    """Draw an order for each round: nobody always follows the same."""
+    return random.Random(number).sample(names, len(names))
 
 
 def serve(work: Callable[[], object]) -> None:

@@ -52,10 +52,23 @@ def test_candidates_take_turns(measuring):
     calls = []
     candidates = {name: lambda name=name: calls.append(name) for name in "abc"}
     times = measuring.alternate(candidates, rounds=3)
-    assert "".join(calls) == "abc" + "bca" + "cab" + "abc"
+    rounds = ["".join(calls[i : i + 3]) for i in range(0, 12, 3)]
+    assert len(calls) == 12
+    assert {"".join(sorted(each)) for each in rounds} == {"abc"}
     assert {name: len(each) for name, each in times.items()} == {
         name: 3 for name in "abc"
     }
+
+
+def test_nobody_always_follows_the_same(measuring):
+    orders = ["".join(measuring.turn(list("abc"), i)) for i in range(60)]
+    assert orders == [
+        "".join(measuring.turn(list("abc"), i)) for i in range(60)
+    ]
+    for pair in ("ab", "ba", "ac", "ca", "bc", "cb"):
+        assert (
+            12 <= sum(pair in order for order in orders) <= 28
+        )  # 20 expected
 
 
 def test_only_work_counts_as_time(measuring):
