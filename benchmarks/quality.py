@@ -379,9 +379,7 @@ def measure(run: Run, folder: Path) -> dict[str, Any]:
     """Train, unless that is done, and score."""
     recipe = asdict(run.recipe)
     asked = {"of": run.corpus, "attention": run.attention}
-    if run.published:
-        asked["form"] = "published"
-    claim(folder, recipe | asked)
+    claim(folder, recipe | asked | {"published": run.published})
     as_written = load_corpus(run.corpus)
     corpus = in_published_form(as_written) if run.published else as_written
     translator = trained(run, corpus, folder)

@@ -41,7 +41,7 @@ are in `minitransformer/results/quality.json`.
 The brackets hold the 95 % interval that sacreBLEU finds by drawing the test
 sentences anew. Where a recipe was trained with several seeds, the score and
 the ends of the interval are means over them, and the least and the greatest
-score stand behind. Minutes are those of one core: {machines}.
+score follow. Minutes are those of one core: {machines}.
 The recipe called "command line" is what `minitransformer train --corpus NAME`
 does unless told otherwise. "As published" is the form in which papers score
 Multi30k: normalised and tokenised by Moses' rules, lower-cased. In that form
@@ -92,8 +92,8 @@ def scores_of(
             if each["of"] == who:
                 found.setdefault(each["name"], []).append(each)
         if who == "model" and "as published" in run["splits"][split]:
-            published = run["splits"][split]["as published"]
-            found.setdefault("as published", []).append(published)
+            score = run["splits"][split]["as published"]
+            found.setdefault("as published", []).append(score)
     return found
 
 

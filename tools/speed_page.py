@@ -163,8 +163,10 @@ Dots were measured, lines are fitted.
 ## What was not measured
 
 - A GPU: none was at hand, and the scripts know of none.
-- Training in bfloat16: this processor does not compute with it.
-- Two threads, since the machine's two cores were shared.
+- Training in bfloat16: this processor does not compute with it, and the
+  script trains in float32 alone.
+- Two threads: the machine's two cores were shared, and only the script that
+  times decoding has the option.
 - `nn.MultiheadAttention` by itself. It computes with torch's fused kernel, or
   with plain operations where weights are wanted: both are in the table above.
 - What comes before a batch: cutting text into tokens, sorting, padding.
@@ -382,11 +384,7 @@ def memory(result: dict[str, Any]) -> dict[str, str]:
         for name, found in result["training"].items()
     }
     before = [found["before"] for found in result["training"].values()]
-
-    def share(name: str) -> str:
-        lean = result["training"]["nn.Transformer, memory returned"]["peak"]
-        return f"{result['training'][name]['peak'] / lean:.2f}"
-
+    shares = result["peak_share_of_torch"]
     batch = result["batch_tokens"]
     held = result["long_training"]["most_held"]
     settled = held[len(held) // 10 :]
@@ -395,13 +393,13 @@ def memory(result: dict[str, Any]) -> dict[str, str]:
         f" {peaks['minitransformer']} MiB at the peak, for the whole process,"
         f" against {peaks['nn.Transformer']} with `nn.Transformer`, or"
         f" {peaks['nn.Transformer, memory returned']} if that returns memory"
-        f" at once (ours is {share('minitransformer')} of it). Before the"
+        f" at once (ours is {shares['minitransformer']:.2f} of it). Before the"
         f" first step they held {min(before):,.0f} to {max(before):,.0f}."
         " One run each.",
         "- With `--recompute`, which makes each layer compute again what the"
         " gradient needs, and returns memory at once:"
         f" {peaks['minitransformer --recompute']} MiB,"
-        f" {share('minitransformer --recompute')} of the same.",
+        f" {shares['minitransformer --recompute']:.2f} of the same.",
         "- Over a thousand steps of varying shapes, with"
         f" {batch['long_training']:,} tokens in a batch, once it had seen a"
         " hundred of them, the most that the process held within fifty was"
