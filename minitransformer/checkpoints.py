@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from minitransformer.compact import compact, restore
@@ -69,7 +69,7 @@ def save_tensors(
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote.
+    """Read what `save_tensors` wrote, also while it writes the next one.
 
     Returns:
         The tensors, and the facts.
@@ -81,15 +81,17 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise UserError(f"{path} is missing: check the model's folder.")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            names = list(file.keys())
-            tensors = {name: file.get_tensor(name) for name in names}
+        # One read: safe_open opens the path twice, for the header and for the
+        # numbers, and between the two a training may replace the file.
+        content = path.read_bytes()
+        tensors = load(content)
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{path} is damaged or no safetensors file: copy or train the"
             " model again."
         ) from error
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end]).get("__metadata__", {})
     if header.get("format") != str(FORMAT):
         raise UserError(
             f"{path} has format {header.get('format')!r}, and this version"

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -23,6 +25,15 @@ from minitransformer.checkpoints import (
 from minitransformer.errors import UserError
 from minitransformer.text import Tokenizer
 
+# Put one finished file after the other in the place of the last.
+REPLACE = """
+import os, sys
+os.chdir(sys.argv[1])
+while True:
+    for update in (0, 1):
+        os.link(f"{update}.safetensors", "next")
+        os.replace("next", "last.safetensors")
+"""
 LINES = ["a red fox ran", "the owl slept", "un renard rouge courait"]
 
 
@@ -113,6 +124,22 @@ def test_weights_written_before_a_choice_existed_are_read(tmp_path):
     again = Transformer(model.config).eval()
     load_weights(tmp_path, again)
     assert torch.equal(logits(again), logits(model))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files stay there")
+def test_a_file_is_read_while_a_training_replaces_it(tmp_path):
+    for update in (0, 1, "last"):
+        path = tmp_path / f"{update}.safetensors"
+        save_tensors(path, {"a": torch.randn(3, 5)}, {"update": update})
+    training = subprocess.Popen([sys.executable, "-c", REPLACE, tmp_path])
+    try:
+        while load_tensors(path)[1]["update"] == "last":
+            assert training.poll() is None
+        found = [load_tensors(path)[1]["update"] for _ in range(2_000)]
+    finally:
+        training.kill()
+        training.wait()
+    assert set(found) == {0, 1}
 
 
 def test_tied_weights_are_stored_once(saved):
