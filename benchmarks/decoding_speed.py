@@ -10,15 +10,15 @@ compared before anything is timed. One thread and processor time; with
 """
 
 import random
-import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import alternate, ratio, surroundings
+from measuring import alternate, clock_for, ratio, sharp, surroundings
 from peers import (
+    PACKAGES,
     SIZES,
     SMALL,
     CTranslate2,
@@ -139,7 +139,7 @@ def measure(
         if isinstance(peer, torch.nn.Module):
             peer.eval()
     candidates = {"minitransformer": Ours(model), **peers}
-    clock = time.process_time if threads == 1 else time.perf_counter
+    clock = clock_for(threads)
     settings = []
     for search, beams in SEARCHES.items():
         for size, sources in batches.items():
@@ -150,7 +150,9 @@ def measure(
             }
             found = {name: each() for name, each in searches.items()}
             ours = found["minitransformer"]
-            times = alternate(searches, rounds, clock)
+            times = alternate(
+                searches, rounds, clock, enough=sharp("minitransformer")
+            )
             settings.append(
                 {
                     "search": search,
@@ -175,7 +177,7 @@ def measure(
                 }
             )
     return {
-        "surroundings": surroundings(),
+        "surroundings": surroundings(*PACKAGES),
         "clock": "processor" if threads == 1 else "wall",
         "precision": "fp32",
         "not_measured": missing,
@@ -185,12 +187,12 @@ def measure(
 
 def main() -> None:
     """Measure, write the result and show it."""
-    parser = CommandLine("decoding_speed", __doc__, rounds=9, folder=True)
+    parser = CommandLine(
+        "decoding_speed", __doc__, rounds=9, folder=True, threads=True
+    )
     parser.add_argument("--corpus", default="multi30k-en-de")
     parser.add_argument("--updates", type=int, default=400)
-    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.read()
-    torch.set_num_threads(arguments.threads)
     corpus, small = arguments.corpus, arguments.small
     translator = trained(corpus, arguments.folder, small, arguments.updates)
     batches = choose_batches(

@@ -157,7 +157,7 @@ def measure(
             for kind in beams
         }
     return {
-        "surroundings": surroundings(),
+        "surroundings": surroundings("ctranslate2", "onnxruntime"),
         "corpus": corpus_name,
         "sentences": len(ours),
         "same_greedy": {

@@ -20,11 +20,13 @@ from measuring import (
     alternate_apart,
     ratio,
     serve,
+    sharp,
     surroundings,
 )
 from peers import SIZES, SMALL
+from places import CommandLine
 from torch import Tensor
-from training_speed import DROPOUT, SMOOTHING, arguments_of, captions
+from training_speed import DROPOUT, SMOOTHING, captions
 
 from minitransformer import Transformer, TransformerConfig
 from minitransformer.allocator import keep_memory
@@ -45,7 +47,10 @@ def readable_loss(
     return smoothed_cross_entropy(hidden @ weight.T, labels, smoothing)
 
 
+# torch's fused kernel, whatever the lengths.
+FUSED = {"attention.suits_formula": lambda q, k, mask: False}
 TRAINING: dict[str, dict[str, Any]] = {
+    "attend": FUSED,
     "output_loss": {"training.output_loss": readable_loss},
     "dropout by bytes": {
         "dropout.dropout": F.dropout,
@@ -56,6 +61,7 @@ TRAINING: dict[str, dict[str, Any]] = {
     },
 }
 DECODING: dict[str, dict[str, Any]] = {
+    "attend": FUSED,
     "packed_decoder": {"decoding.fast_step": lambda model, _: model.step},
     "best_words": {"decoding.best_words": Tensor.topk},
 }
@@ -80,7 +86,7 @@ def gains(
 ) -> dict[str, dict[str, float]]:
     """Time some work as it is, and without each fast path."""
     lacking = {name: without(each, work) for name, each in paths.items()}
-    times = alternate({"": work, **lacking}, rounds)
+    times = alternate({"": work, **lacking}, rounds, enough=sharp(""))
     return {name: ratio(times[name], times[""]) for name in paths}
 
 
@@ -125,13 +131,17 @@ def gain_of_memory(arguments: argparse.Namespace) -> dict[str, float]:
     times = alternate_apart(
         {name: [*command, "--worker", name] for name in ("kept", "as it is")},
         arguments.rounds,
+        enough=sharp("kept"),
     )
     return ratio(times["as it is"], times["kept"])
 
 
 def main() -> None:
     """Measure, write the result and show it."""
-    arguments = arguments_of("fast_paths", __doc__, 400)
+    parser = CommandLine("fast_paths", __doc__, rounds=9)
+    parser.add_argument("--pairs", type=int, default=400)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    arguments = parser.read()
     sizes = SMALL if arguments.small else SIZES
     pairs, rounds = arguments.pairs, arguments.rounds
     if arguments.worker:

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,11 @@ import torch
 # Student's t: 95 % of the means of n values lie this many deviations away.
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447}
 STUDENT |= {8: 2.365, 9: 2.306, 10: 2.262}
+LEAST = 6  # rounds, that an interval holds the median 95 times in 100
+MORE = 4  # times as many rounds at most, where the first do not suffice
+Times = dict[str, list[float]]  # name of each candidate: seconds, one a round
+Enough = Callable[[Times], bool]
+Clock = Callable[[], float]
 
 
 def processor() -> str:
@@ -52,17 +59,31 @@ def commit(folder: Path = Path(__file__).parent) -> str | None:
     return name + "-changed" * bool(changed) or None
 
 
-def surroundings() -> dict[str, Any]:
-    """Say what a figure was measured on, and with which code."""
+def surroundings(*packages: str) -> dict[str, Any]:
+    """Say what a figure was measured on, and with which code.
+
+    Args:
+        packages: The peers' names; those that are installed get a version.
+    """
     return {
         "commit": commit(),
         "machine": processor(),
         "system": platform.system(),
         "python": platform.python_version(),
         "torch": torch.__version__,
+        **versions(packages),
         "threads": torch.get_num_threads(),
         "matmul_gflops": round(matmul_rate(), 1),
     }
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Return the versions of those packages that are installed."""
+    found = {}
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def matmul_rate() -> float:
@@ -80,58 +101,145 @@ def matmul_rate() -> float:
 def alternate(
     candidates: Mapping[str, Callable[[], object]],
     rounds: int,
-    clock: Callable[[], float] = time.process_time,
-) -> dict[str, list[float]]:
+    clock: Clock = time.process_time,
+    parts: int = 1,
+    enough: Enough | None = None,
+) -> Times:
     """Run the candidates in turn, so that a bad moment hits all of them.
 
     Args:
-        candidates: Name to what is timed.
-        rounds: How often each is timed; one round before warms up.
+        candidates: Name to what is timed; it has run once before.
+        rounds: How often each is timed.
         clock: Processor time leaves out what the machine did meanwhile for
             others, but not what that did to the caches. With several threads
-            it adds them up: take ``time.perf_counter``.
+            it adds them up: take `clock_for`.
+        parts: As in `in_turn`.
+        enough: As in `in_turn`.
 
     Returns:
         Name to seconds, one a round.
     """
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    names = list(candidates)
-    for number in range(rounds + 1):
-        for name in turn(names, number):
-            started = clock()
-            candidates[name]()
-            taken = clock() - started
-            if number:
-                times[name].append(taken)
-    return times
+
+    def timed(work: Callable[[], object]) -> float:
+        started = clock()
+        work()
+        return clock() - started
+
+    for work in candidates.values():
+        for _ in range(parts):
+            work()
+    return in_turn(
+        {name: partial(timed, work) for name, work in candidates.items()},
+        rounds,
+        parts,
+        enough,
+    )
+
+
+def in_turn(
+    timed: Mapping[str, Callable[[], float]],
+    rounds: int,
+    parts: int = 1,
+    enough: Enough | None = None,
+) -> Times:
+    """Let candidates take turns, each telling its seconds.
+
+    Args:
+        timed: Name to what works once and returns how long that took.
+        rounds: How often each is timed.
+        parts: A round is so many turns, and its seconds are their sum. The
+            shorter a turn, the less the machine changes from one to the next.
+        enough: Told the seconds, says whether they suffice. If not, there
+            are twice as many rounds, and once more twice as many at most;
+            not so if fewer than six are asked for, which is a quick look.
+
+    Returns:
+        Name to seconds, one a round.
+    """
+    times: Times = {name: [] for name in timed}
+    wanted = most = rounds
+    if enough and rounds >= LEAST:
+        most *= MORE
+    while True:
+        for number in range(len(next(iter(times.values()))), wanted):
+            taken = dict.fromkeys(timed, 0.0)
+            for part in range(parts):
+                for name in turn(list(timed), number * parts + part):
+                    taken[name] += timed[name]()
+            for name, seconds in taken.items():
+                times[name].append(seconds)
+        if wanted >= most or (enough and enough(times)):
+            return times
+        wanted *= 2
 
 
 def turn(names: list[str], number: int) -> list[str]:
-    """Draw an order for each round: nobody always follows the same."""
+    """Draw an order for each turn: nobody always follows the same."""
     return random.Random(number).sample(names, len(names))
 
 
-def serve(work: Callable[[], object]) -> None:
+def sharp(ours: str) -> Enough:
+    """Return what asks whether the times compare all others with ours.
+
+    They do when the interval of each ratio lies within 10 % of its median.
+    """
+    return lambda times: all(
+        is_sharp(ratio(each, times[ours]))
+        for name, each in times.items()
+        if name != ours
+    )
+
+
+def is_sharp(found: Mapping[str, float]) -> bool:
+    """Say whether an interval lies within 10 % of its median.
+
+    >>> is_sharp({"median": 2.0, "low": 1.8, "high": 2.1})
+    True
+    >>> is_sharp({"median": 2.0, "low": 1.9, "high": 2.3})
+    False
+    """
+    furthest = max(
+        found["high"] - found["median"], found["median"] - found["low"]
+    )
+    return furthest <= 0.1 * found["median"] + 1e-9
+
+
+def clock_for(threads: int) -> Clock:
+    """Return processor time for one thread, the wall's for several."""
+    return time.process_time if threads == 1 else time.perf_counter
+
+
+def serve(
+    work: Callable[[], object],
+    clock: Clock = time.process_time,
+    parts: int = 1,
+) -> None:
     """Work once for every line that comes, and tell how long it took."""
-    work()  # warms up
+    for _ in range(parts):
+        work()  # warms up
     print("ready", flush=True)
     for _ in sys.stdin:
-        started = time.process_time()
+        started = clock()
         work()
-        print(time.process_time() - started, flush=True)
+        print(clock() - started, flush=True)
 
 
 def alternate_apart(
-    commands: Mapping[str, Sequence[str]], rounds: int
-) -> dict[str, list[float]]:
+    commands: Mapping[str, Sequence[str]],
+    rounds: int,
+    parts: int = 1,
+    enough: Enough | None = None,
+) -> Times:
     """Do what `alternate` does with candidates that must not share a process.
 
     Args:
         commands: Name to the arguments of a Python process that calls `serve`.
         rounds: How often each is timed.
+        parts: As in `in_turn`.
+        enough: As in `in_turn`.
 
     Returns:
-        Name to seconds of processor time, one a round.
+        Name to seconds, one a round.
     """
     with ExitStack() as stack:
         processes = {
@@ -160,12 +268,12 @@ def alternate_apart(
 
         for name in processes:
             hear(name)
-        names = list(processes)
-        times: dict[str, list[float]] = {name: [] for name in names}
-        for number in range(rounds):
-            for name in turn(names, number):
-                times[name].append(timed(name))
-        return times
+        return in_turn(
+            {name: partial(timed, name) for name in processes},
+            rounds,
+            parts,
+            enough,
+        )
 
 
 def ratio(

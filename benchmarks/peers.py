@@ -34,6 +34,7 @@ SIZES: dict[str, Any] = {  # three layers of each, 256 wide
     "norm_first": False,  # Marian knows no other
 }
 SMALL = SIZES | {"source_vocab_size": 200, "d_model": 32, "d_ff": 64}
+PACKAGES = "ctranslate2", "joeynmt", "transformers", "x-transformers"
 Found = list[list[int]]  # each sentence's ids, without BOS and EOS
 
 

@@ -28,6 +28,7 @@ class CommandLine(argparse.ArgumentParser):
         description: What the benchmark is for.
         rounds: How often each candidate is timed, if any is.
         folder: Whether unfinished work is kept.
+        threads: Whether more than one thread can be asked for.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class CommandLine(argparse.ArgumentParser):
         *,
         rounds: int | None = None,
         folder: bool = False,
+        threads: bool = False,
     ):
         super().__init__(
             description=description,
@@ -49,16 +51,26 @@ class CommandLine(argparse.ArgumentParser):
             self.add_argument("--rounds", type=int, default=rounds)
         if folder:
             self.add_argument("--folder", type=Path, help="for finished runs")
+        if threads:
+            self.add_argument("--threads", type=int, default=1)
 
     def read(self) -> argparse.Namespace:
-        """Read the command line, and keep to one thread."""
+        """Read the command line, and keep to one thread or those asked for.
+
+        What differs in threads or precision is another result.
+        """
         found = self.parse_args()
         name = f"{self.name}-small" if found.small else self.name
-        home = BUILD if found.small else RESULTS
-        found.out = found.out or home / f"{name}.json"
         if "folder" in found:
             found.folder = found.folder or BUILD / name
-        torch.set_num_threads(1)
+        threads = getattr(found, "threads", 1)
+        if threads < 1:
+            self.error(f"--threads {threads} must be at least 1.")
+        name += f"-{threads}-threads" * (threads > 1)
+        name += "-bf16" * (getattr(found, "precision", "") == "bf16")
+        home = BUILD if found.small else RESULTS
+        found.out = found.out or home / f"{name}.json"
+        torch.set_num_threads(threads)
         return found
 
 

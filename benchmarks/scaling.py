@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py
 
-One size is changed at a time, and its values take turns. What a target token
+One size is changed at a time; all these models take turns. What a target token
 costs is fitted with what theory says: a constant and a term that grows with
 the number of layers; terms with the width and its square; a term with the
 length, from attention; a term with one over the batch, from what is done once
@@ -39,6 +39,7 @@ TERMS: dict[str, list[Callable[[float], float]]] = {
     "tokens": [lambda x: 1, lambda x: 1 / x],
 }
 VOCABULARY = 4_000
+Point = tuple[int, ...]  # a value of each of BASE
 
 
 def batch_of(length: int, tokens: int) -> Batch:
@@ -69,21 +70,21 @@ def trainer_for(width: int, layers: int, length: int) -> Trainer:
 
 
 def microseconds_per_token(
-    name: str, sizes: list[int], rounds: int
-) -> list[list[float]]:
-    """Time steps of all sizes in turn; return what a target token cost."""
+    points: list[Point], rounds: int
+) -> dict[Point, list[float]]:
+    """Time steps at all points in turn; return what a target token cost."""
     steps: dict[str, Callable[[], object]] = {}
     tokens = {}
-    for size in sizes:
-        chosen = BASE | {name: size}
+    for point in points:
+        chosen = dict(zip(BASE, point, strict=True))
         batch = batch_of(chosen["length"], chosen.pop("tokens"))
-        trainer = trainer_for(**chosen)
-        steps[str(size)] = partial(trainer.update, [batch])
-        tokens[str(size)] = batch.num_tokens
-    return [
-        [1e6 * taken / tokens[size] for taken in each]
-        for size, each in alternate(steps, rounds).items()
-    ]
+        steps[str(point)] = partial(trainer_for(**chosen).update, [batch])
+        tokens[point] = batch.num_tokens
+    times = alternate(steps, rounds)
+    return {
+        point: [1e6 * taken / tokens[point] for taken in times[str(point)]]
+        for point in points
+    }
 
 
 def fit(name: str, sizes: list[int], costs: list[float]) -> dict[str, Any]:
@@ -104,20 +105,29 @@ def fit(name: str, sizes: list[int], costs: list[float]) -> dict[str, Any]:
 def measure(rounds: int, small: bool) -> dict[str, Any]:
     """Change one size at a time."""
     found: dict[str, Any] = {"surroundings": surroundings(), "base": BASE}
-    for name, sizes in RANGES.items():
-        chosen = sizes[:3] if small else sizes
-        rows = microseconds_per_token(name, chosen, rounds)
+    lines = {
+        name: {
+            size: tuple((BASE | {name: size}).values())
+            for size in (sizes[:3] if small else sizes)
+        }
+        for name, sizes in RANGES.items()
+    }
+    # The base is a point of every line, and measured once.
+    points = {p for line in lines.values() for p in line.values()}
+    taken = microseconds_per_token(sorted(points), rounds)
+    for name, line in lines.items():
+        rows = [taken[point] for point in line.values()]
         costs = [statistics.median(row) for row in rows]
         found[name] = {
-            "sizes": chosen,
+            "sizes": list(line),
             "microseconds": rows,
-            **fit(name, chosen, costs),
+            **fit(name, list(line), costs),
         }
         print(
             name,
             *(
                 f"{x}: {cost:.0f} µs"
-                for x, cost in zip(chosen, costs, strict=True)
+                for x, cost in zip(line, costs, strict=True)
             ),
             f"worst miss of the fit {found[name]['worst_miss']:.0%}",
             flush=True,

@@ -6,26 +6,33 @@ All models have the same sizes, drop the same numbers and read the same
 batches: a few of those that a corpus as large as Multi30k gives, short and
 long ones, with the lengths of image captions. Where a peer can take our
 weights it gets them, and its logits are checked before anything is timed. All
-keep the memory they free, as our training does; then each runs in a process of
-its own, where only ours does. One thread; processor time.
+keep the memory they free, as our training does; before that each runs in a
+process of its own, where only ours does. One thread and processor time; with
+``--threads 2`` the clock on the wall. ``--precision bf16`` is worth its while
+where the processor computes with it.
 """
 
 import argparse
 import math
 import random
+import sys
 from collections.abc import Sequence
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import torch
 from measuring import (
     alternate,
     alternate_apart,
+    clock_for,
     ratio,
     serve,
+    sharp,
     surroundings,
 )
 from peers import (
+    PACKAGES,
     SIZES,
     SMALL,
     Joey,
@@ -96,29 +103,45 @@ def spread(
     return [by_length[int((i + 0.5) * part)] for i in range(count)]
 
 
+def sizes_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the sizes of every model."""
+    return SMALL if arguments.small else SIZES
+
+
+def chosen(
+    arguments: argparse.Namespace,
+) -> tuple[list[Example], list[Sequence[Example]]]:
+    """Return all pairs, and those of the few batches that are timed."""
+    vocab_size = sizes_of(arguments)["source_vocab_size"]
+    examples = captions(arguments.pairs, vocab_size)
+    return examples, spread(bucketed(examples, 4_096, seed=0), BATCHES)
+
+
 class Steps:
-    """Training steps over a list of batches, one after the other.
+    """Training steps over a list of batches: one at each call.
 
     Args:
-        batches: Taken in turn.
+        batches: Taken in turn, without end.
         step: Makes one update from a batch.
     """
 
     def __init__(self, batches: Sequence[Batch], step: Any):
-        self.batches, self.step = batches, step
+        self.batches, self.step = cycle(batches), step
 
     def __call__(self) -> None:
-        for batch in self.batches:
-            self.step(batch)
+        self.step(next(self.batches))
 
 
-def peer_step(peer: Any) -> Any:
+def peer_step(peer: Any, precision: str = "fp32") -> Any:
     """Return what makes one update of a peer, as its users would."""
     adamw = torch.optim.AdamW(peer.parameters(), lr=1e-3, fused=True)
     peer.train()
+    bf16 = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
 
     def step(batch: Batch) -> None:
-        peer.loss(batch, SMOOTHING).backward()
+        with bf16:
+            loss = peer.loss(batch, SMOOTHING)
+        loss.backward()
         nn.utils.clip_grad_norm_(peer.parameters(), 1.0)
         adamw.step()
         adamw.zero_grad()
@@ -130,15 +153,16 @@ class Race:
     """All candidates, ready to make steps over the same pairs.
 
     Args:
-        sizes: Of every model.
-        pairs: How many.
+        arguments: The command line's: sizes, pairs, precision.
     """
 
-    def __init__(self, sizes: dict[str, Any], pairs: int):
-        examples = captions(pairs, sizes["source_vocab_size"])
-        groups = spread(bucketed(examples, 4_096, seed=0), BATCHES)
+    def __init__(self, arguments: argparse.Namespace):
+        sizes, precision = sizes_of(arguments), arguments.precision
+        examples, groups = chosen(arguments)
         batches = [make_batch(group) for group in groups]
-        options = TrainingOptions(precision="fp32", label_smoothing=SMOOTHING)
+        options = TrainingOptions(
+            precision=precision, label_smoothing=SMOOTHING
+        )
 
         torch.manual_seed(0)
         ours = Transformer(TransformerConfig(**sizes, dropout=DROPOUT)).eval()
@@ -157,7 +181,9 @@ class Race:
             for start in range(0, len(unsorted), size)
         ]
         shuffled = [make_batch(group) for group in mixed]
-        steps = {name: peer_step(peer) for name, peer in peers.items()}
+        steps = {
+            name: peer_step(peer, precision) for name, peer in peers.items()
+        }
         self.candidates = {
             OURS: Steps(batches, lambda b: trainer.update([b])),
             **{name: Steps(batches, step) for name, step in steps.items()},
@@ -183,28 +209,35 @@ def ratios(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Time a pass over the same pairs by every candidate."""
-    sizes = SMALL if arguments.small else SIZES
-    command = [__file__, "--pairs", str(arguments.pairs)]
-    command += ["--small"] * arguments.small
+    """Time steps over the same pairs by every candidate."""
+    parts = len(chosen(arguments)[1])
     apart = alternate_apart(
         {
-            name: [*command, "--worker", name]
+            name: [*again(arguments), "--worker", name]
             for name in (OURS, "nn.Transformer", AS_IT_COMES, UNSORTED)
         },
         arguments.rounds,
+        parts,
+        sharp(OURS),
     )
     keep_memory()
-    race = Race(sizes, arguments.pairs)
-    times = alternate(race.candidates, arguments.rounds)
+    race = Race(arguments)
+    times = alternate(
+        race.candidates,
+        arguments.rounds,
+        clock_for(arguments.threads),
+        parts,
+        sharp(OURS),
+    )
     return {
-        "surroundings": surroundings(),
-        "sizes": sizes,
+        "surroundings": surroundings(*PACKAGES),
+        "sizes": sizes_of(arguments),
         "pairs": arguments.pairs,
         "batches": race.batches,
         "target_tokens": race.tokens,
         "padding": race.padding,
-        "precision": "fp32",
+        "clock": "processor" if arguments.threads == 1 else "wall",
+        "precision": arguments.precision,
         "not_measured": race.missing,
         "seconds": times,
         "seconds_apart": apart,
@@ -217,30 +250,28 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def arguments_of(
-    name: str, description: str | None, pairs: int
-) -> argparse.Namespace:
-    """Read the command line of a script that times training steps.
-
-    Args:
-        name: Of its result.
-        description: What the script is for.
-        pairs: How many pairs the batches are made of.
-    """
-    parser = CommandLine(name, description, rounds=9)
-    parser.add_argument("--pairs", type=int, default=pairs)
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    return parser.read()
+def again(arguments: argparse.Namespace) -> list[str]:
+    """Return the command line of a worker that is asked for the same."""
+    wanted = ["pairs", "threads", "precision"]
+    options = [(f"--{name}", str(vars(arguments)[name])) for name in wanted]
+    return [sys.argv[0], *sum(options, ()), *["--small"] * arguments.small]
 
 
 def main() -> None:
     """Measure, write the result and show it."""
-    arguments = arguments_of("training_speed", __doc__, 29_000)
+    parser = CommandLine("training_speed", __doc__, rounds=9, threads=True)
+    parser.add_argument("--pairs", type=int, default=29_000)
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16"), default="fp32"
+    )
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    arguments = parser.read()
     if arguments.worker:
         if arguments.worker == OURS:
             keep_memory()
-        sizes = SMALL if arguments.small else SIZES
-        serve(Race(sizes, arguments.pairs).candidates[arguments.worker])
+        race = Race(arguments)
+        clock = clock_for(arguments.threads)
+        serve(race.candidates[arguments.worker], clock, race.batches)
         return
     result = measure(arguments)
     write_json(arguments.out, result)

@@ -96,6 +96,58 @@ def test_an_interval_holds_the_median_as_often_as_it_says(measuring):
         assert held >= 940
 
 
+def test_rounds_are_added_until_the_interval_is_sharp(measuring):
+    rng = random.Random(0)
+
+    def rounds_of(deviation, rounds=9):
+        """Return how many rounds a candidate of varying speed gets."""
+        times = measuring.in_turn(
+            {
+                "theirs": lambda: rng.lognormvariate(0, deviation),
+                "ours": lambda: 1.0,
+            },
+            rounds,
+            enough=measuring.sharp("ours"),
+        )
+        found = measuring.ratio(times["theirs"], times["ours"])
+        held.append(found["low"] <= 1 <= found["high"])
+        return len(times["ours"])
+
+    held = []
+    assert rounds_of(5, rounds=5) == 5  # a quick look
+    for deviation, some in ((0.01, {9}), (0.15, {9, 18, 36}), (5, {36})):
+        held = []
+        assert {rounds_of(deviation) for _ in range(1_000)} == some
+        # Looking at the times to decide on more does not cost the promise.
+        assert sum(held) >= 940
+
+
+def test_a_round_is_the_sum_of_its_parts(measuring):
+    order, clock = [], iter(range(1, 100))
+
+    def timed(name):
+        order.append(name)
+        return next(clock)
+
+    times = measuring.in_turn(
+        {name: lambda name=name: timed(name) for name in "ab"},
+        rounds=2,
+        parts=3,
+    )
+    turns = ["".join(order[i : i + 2]) for i in range(0, 12, 2)]
+    assert set(turns) == {"ab", "ba"}
+    for name in "ab":
+        when = [i for i, each in enumerate(order, 1) if each == name]
+        assert times[name] == [sum(when[:3]), sum(when[3:])]
+
+
+def test_versions_are_those_that_are_installed(measuring):
+    found = measuring.versions(["torch", "no-such-package"])
+    assert found == {"torch": torch.__version__.split("+")[0]} or found == {
+        "torch": torch.__version__
+    }
+
+
 def test_a_quick_test_never_writes_over_a_measurement(monkeypatch, tmp_path):
     places = imported("places")
 
@@ -109,6 +161,29 @@ def test_a_quick_test_never_writes_over_a_measurement(monkeypatch, tmp_path):
     assert whole.folder != small.folder
     named = read("--small", "--out", str(tmp_path / "mine"))
     assert named.out == tmp_path / "mine"
+
+
+def test_threads_and_precision_are_a_result_of_their_own(monkeypatch, capsys):
+    places = imported("places")
+
+    def read(*arguments):
+        monkeypatch.setattr(sys, "argv", ["speed.py", *arguments])
+        parser = places.CommandLine("speed", None, threads=True)
+        parser.add_argument("--precision", default="fp32")
+        return parser.read()
+
+    before = torch.get_num_threads()
+    try:
+        found = read("--threads", "2", "--precision", "bf16")
+        assert torch.get_num_threads() == 2
+        assert found.out == places.RESULTS / "speed-2-threads-bf16.json"
+        assert read().out == places.RESULTS / "speed.json"
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    with pytest.raises(SystemExit, match="2"):
+        read("--threads", "0")
+    assert "--threads 0 must be at least 1" in capsys.readouterr().err
 
 
 def test_runs_of_one_plan_never_pass_for_those_of_another(tmp_path, capsys):
@@ -224,11 +299,17 @@ def is_a_ratio(found):
     return 0 < found["low"] <= found["median"] <= found["high"]
 
 
-def test_training_speed_is_measured(tmp_path):
-    arguments = ["--small", "--rounds", "2", "--pairs", "60"]
+@pytest.mark.parametrize(
+    "more", [[], ["--threads", "2", "--precision", "bf16"]]
+)
+def test_training_speed_is_measured(more, tmp_path):
+    arguments = ["--small", "--rounds", "2", "--pairs", "60", *more]
     result, printed = measured(tmp_path, "training_speed.py", *arguments)
     assert printed.count("] nn.Transformer") == 6
     assert {len(each) for each in result["seconds"].values()} == {2}
+    assert result["surroundings"]["threads"] == (2 if more else 1)
+    assert result["clock"] == ("wall" if more else "processor")
+    assert result["precision"] == ("bf16" if more else "fp32")
     assert "nn.Transformer" in result["times_as_fast"]
     for name in ("times_as_fast", "times_as_fast_apart"):
         assert all(map(is_a_ratio, result[name].values()))
@@ -276,6 +357,8 @@ def test_memory_is_measured(tmp_path):
     result, _ = measured(tmp_path, "memory.py", *arguments)
     assert len(result["peak_share_of_torch"]) == 4
     assert all(0 < x < 2 for x in result["peak_share_of_torch"].values())
+    for found in result["training"].values():
+        assert found["peaks"] == [found["peak"]]  # three, in earnest
     assert len(result["long_training"]["most_held"]) == 20
     assert set(result["attention"]) == {"causal", "full"}
 
@@ -290,6 +373,13 @@ def test_scaling_is_measured_and_fitted(tmp_path):
     assert result["width"]["fitted"] == pytest.approx(
         [row[0] for row in result["width"]["microseconds"]]
     )  # three terms go through three points
+    base = [
+        result[name]["microseconds"][result[name]["sizes"].index(size)]
+        for name, size in result["base"].items()
+        if size in result[name]["sizes"]
+    ]
+    assert len(base) == 3
+    assert base[0] == base[1] == base[2]  # measured once
 
 
 def test_recurrent_translators_are_compared(tmp_path):
