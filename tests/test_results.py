@@ -127,7 +127,7 @@ def test_training_and_attention_stay_small():
     # nn.Transformer's process holds no other model any more: 0.88, not 0.83.
     assert shares["minitransformer"] < 0.9
     assert shares["minitransformer --recompute"] <= 0.5
-    held = result["long_training"]["most_held"]
+    held = result["long_training"]["minitransformer"]["most_held"]
     settled = held[len(held) // 10 :]
     assert max(settled) <= 1.05 * min(settled)
     assert result["attention_tokens"] == 8_192
