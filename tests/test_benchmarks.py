@@ -19,6 +19,7 @@ from torch import nn
 from minitransformer import Transformer, TransformerConfig
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "minitransformer" / "results"
 
 
 def imported(name):
@@ -342,6 +343,14 @@ def test_exports_are_compared(decoding, tmp_path):
     assert 10 < same.pop("ctranslate2, int8") <= 70
     assert set(same.values()) == {70}
     assert result["bytes"]["int8"] < result["bytes"]["float32"]
+
+
+def test_exports_are_of_the_model_in_the_package(tmp_path):
+    result, _ = measured(tmp_path, "exports.py", "--sentences", "9")
+    committed = json.loads((RESULTS / "exports-storybook.json").read_text())
+    assert result["model"] == committed["model"]
+    assert result["same_greedy"]["ctranslate2"] == 9
+    assert result["bleu_beam_4"]["float32"] > 90
 
 
 def test_attention_speed_is_measured(tmp_path):
