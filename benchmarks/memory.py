@@ -3,9 +3,10 @@
     python benchmarks/memory.py
 
 Every figure is the peak of a fresh process: in training that of the whole
-process, for attention what it took beyond what the process held before. Two
-longer trainings tell whether memory grows over many steps of varying shapes,
-with and without what is trimmed now and then.
+process, for attention what it took beyond what the process held before. What
+two fast paths of `fast_paths.py` save is the peak without them. Two longer
+trainings tell whether memory grows over many steps of varying shapes, with and
+without what is trimmed now and then.
 Linux alone tells all of it. One thread.
 """
 
@@ -14,10 +15,12 @@ import json
 import random
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from fast_paths import TRAINING, without
 from measuring import surroundings
 from peers import SIZES, SMALL, TorchTransformer
 from places import CommandLine
@@ -34,8 +37,13 @@ MIB = 2**20
 TOKENS, LONG_TOKENS = 4_096, 512  # in a batch
 RECOMPUTING = "minitransformer --recompute"
 UNTRIMMED = "minitransformer, never trimmed"
+LACKING = {
+    f"minitransformer without {name}": TRAINING[name]
+    for name in ("output_loss", "relu_dropout")
+}
 ALLOCATOR = {
     "minitransformer": keep_memory,
+    **dict.fromkeys(LACKING, keep_memory),
     RECOMPUTING: return_memory,
     "nn.Transformer, memory returned": return_memory,
     UNTRIMMED: keep_memory,
@@ -86,7 +94,10 @@ def train(who: str, steps: int, tokens: int, small: bool) -> dict[str, Any]:
         trainer = Trainer(
             model, examples, examples[:2], options, recompute=again
         )
-        step: Any = lambda batch: trainer.update([batch])  # noqa: E731
+        lacking = LACKING.get(who, {})
+        step: Any = lambda batch: without(  # noqa: E731
+            lacking, partial(trainer.update, [batch])
+        )()
     before, most, course = held(), 0.0, []
     rng = random.Random(0)
     for number in range(1, steps + 1):

@@ -130,7 +130,8 @@ own; where the others are timed, it works.
 
 {gains_table}
 
-{gainless}
+{gainless} Some save memory too, see below. `attend` chooses for half
+precision, above all: see "Attention itself".
 
 ## Attention itself
 
@@ -446,6 +447,16 @@ def memory(result: dict[str, Any]) -> dict[str, str]:
     ]
     tokens = result["attention_tokens"]
     scores = 8 * tokens**2 * 4 / 2**20  # heads, scores, bytes
+    ours = result["training"]["minitransformer"]["peak"]
+    saved = [
+        f"`{who.split()[-1]}` {found['peak'] / ours - 1:.0%}"
+        for who, found in result["training"].items()
+        if "without" in who
+    ]
+    lines.append(
+        "- What fast paths save: the peak would be higher by so much without"
+        f" {' and '.join(saved)}."
+    )
     for kind, found in result["attention"].items():
         over = found["over_output"]
         lines.append(
