@@ -77,6 +77,8 @@ bench: peers ## measure everything again (days); writes results/*.json
 	for script in $(SCRIPTS); do \
 	    $(PEERS)/bin/python benchmarks/$$script.py || exit 1; done
 	$(PEERS)/bin/python benchmarks/exports.py --corpus multi30k-en-de
+	for script in training_speed decoding_speed; do $(PEERS)/bin/python \
+	    benchmarks/$$script.py --threads 2 || exit 1; done
 
 peers: $(PEERS)/.ready ## install the libraries we are measured beside
 
