@@ -108,7 +108,7 @@ def alternate(
     """Run the candidates in turn, so that a bad moment hits all of them.
 
     Args:
-        candidates: Name to what is timed; it has run once before.
+        candidates: Name to what is timed, once it has warmed up.
         rounds: How often each is timed.
         clock: Processor time leaves out what the machine did meanwhile for
             others, but not what that did to the caches. With several threads

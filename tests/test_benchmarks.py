@@ -144,9 +144,8 @@ def test_a_round_is_the_sum_of_its_parts(measuring):
 
 def test_versions_are_those_that_are_installed(measuring):
     found = measuring.versions(["torch", "no-such-package"])
-    assert found == {"torch": torch.__version__.split("+")[0]} or found == {
-        "torch": torch.__version__
-    }
+    assert found.keys() == {"torch"}
+    assert torch.__version__.startswith(found["torch"].split("+")[0])
 
 
 def test_a_quick_test_never_writes_over_a_measurement(monkeypatch, tmp_path):
