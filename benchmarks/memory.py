@@ -3,8 +3,10 @@
     python benchmarks/memory.py
 
 Every figure is the peak of a fresh process: in training that of the whole
-process, for attention what it took beyond what the process held before. One
-more training tells whether memory grows over many steps of varying shapes.
+process, for attention what it took beyond what the process held before. What
+two fast paths of `fast_paths.py` save is the peak without them. Two longer
+trainings tell whether memory grows over many steps of varying shapes, with and
+without what is trimmed now and then.
 Linux alone tells all of it. One thread.
 """
 
@@ -13,16 +15,18 @@ import json
 import random
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from fast_paths import TRAINING, without
 from measuring import surroundings
 from peers import SIZES, SMALL, TorchTransformer
 from places import CommandLine
 from training_speed import DROPOUT, SMOOTHING, captions, peer_step
 
-from minitransformer import Transformer, TransformerConfig
+from minitransformer import Transformer, TransformerConfig, training
 from minitransformer.allocator import keep_memory, return_memory
 from minitransformer.attention import MultiHeadAttention
 from minitransformer.data import bucketed, make_batch
@@ -32,10 +36,17 @@ from minitransformer.training import Trainer, TrainingOptions
 MIB = 2**20
 TOKENS, LONG_TOKENS = 4_096, 512  # in a batch
 RECOMPUTING = "minitransformer --recompute"
+UNTRIMMED = "minitransformer, never trimmed"
+LACKING = {
+    f"minitransformer without {name}": TRAINING[name]
+    for name in ("output_loss", "relu_dropout")
+}
 ALLOCATOR = {
     "minitransformer": keep_memory,
+    **dict.fromkeys(LACKING, keep_memory),
     RECOMPUTING: return_memory,
     "nn.Transformer, memory returned": return_memory,
+    UNTRIMMED: keep_memory,
 }
 
 
@@ -64,8 +75,9 @@ def forget_peak() -> None:
 
 def train(who: str, steps: int, tokens: int, small: bool) -> dict[str, Any]:
     """Train on batches of varying shapes; return the peak and the course."""
-    if who in ALLOCATOR:
-        ALLOCATOR[who]()
+    ALLOCATOR.get(who, lambda: None)()
+    if who == UNTRIMMED:
+        training.TRIM_EVERY = steps + 1
     torch.manual_seed(0)
     sizes = SMALL if small else SIZES
     model = Transformer(TransformerConfig(**sizes, dropout=DROPOUT))
@@ -82,7 +94,10 @@ def train(who: str, steps: int, tokens: int, small: bool) -> dict[str, Any]:
         trainer = Trainer(
             model, examples, examples[:2], options, recompute=again
         )
-        step: Any = lambda batch: trainer.update([batch])  # noqa: E731
+        lacking = LACKING.get(who, {})
+        step: Any = lambda batch: without(  # noqa: E731
+            lacking, partial(trainer.update, [batch])
+        )()
     before, most, course = held(), 0.0, []
     rng = random.Random(0)
     for number in range(1, steps + 1):
@@ -126,6 +141,16 @@ def in_a_fresh_process(*arguments: object) -> dict[str, Any]:
     return found
 
 
+def several(times: int, *arguments: object) -> dict[str, Any]:
+    """Run a worker some times; take the middle, and keep all peaks."""
+    runs = [in_a_fresh_process(*arguments) for _ in range(times)]
+    runs.sort(key=lambda found: found["peak"])
+    return {
+        **runs[times // 2],
+        "peaks": [found["peak"] for found in runs],
+    }
+
+
 def work(kind: str, *arguments: str) -> dict[str, Any]:
     """Do what `in_a_fresh_process` asked for."""
     if kind == "train":
@@ -136,24 +161,26 @@ def work(kind: str, *arguments: str) -> dict[str, Any]:
 
 def measure(steps: int, tokens: int, small: bool) -> dict[str, Any]:
     """Run all workers, one after the other."""
-    training = {
-        who: in_a_fresh_process("train", who, 8, TOKENS, small)
+    trained = {
+        who: several(1 if small else 3, "train", who, 8, TOKENS, small)
         for who in ("nn.Transformer", *ALLOCATOR)
+        if who != UNTRIMMED  # as long as nothing is trimmed anyway
     }
     torchs = min(
-        found["peak"] for who, found in training.items() if "nn." in who
+        found["peak"] for who, found in trained.items() if "nn." in who
     )
     return {
         "surroundings": surroundings(),
         "batch_tokens": {"training": TOKENS, "long_training": LONG_TOKENS},
-        "training": training,
+        "training": trained,
         "peak_share_of_torch": {
             who: round(found["peak"] / torchs, 3)
-            for who, found in training.items()
+            for who, found in trained.items()
         },
-        "long_training": in_a_fresh_process(
-            "train", "minitransformer", steps, LONG_TOKENS, small
-        ),
+        "long_training": {
+            who: in_a_fresh_process("train", who, steps, LONG_TOKENS, small)
+            for who in ("minitransformer", UNTRIMMED)
+        },
         "attention_tokens": tokens,
         "attention": {
             "causal" if causal else "full": in_a_fresh_process(
