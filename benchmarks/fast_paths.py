@@ -4,7 +4,8 @@
 
 Each is replaced by the readable form it equals, while the others stay; the
 two take turns. What keeps memory can't be taken back in a process, so there
-two processes take turns. One thread; processor time.
+processes take turns, and with them one that trains with ``--recompute``, which
+takes longer to save memory. One thread; processor time.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from torch import Tensor
 from training_speed import DROPOUT, SMOOTHING, captions
 
 from minitransformer import Transformer, TransformerConfig
-from minitransformer.allocator import keep_memory
+from minitransformer.allocator import keep_memory, return_memory
 from minitransformer.data import bucketed, make_batch, pad
 from minitransformer.decoding import beam_search, greedy_decode
 from minitransformer.dropout import dropout
@@ -59,6 +60,12 @@ TRAINING: dict[str, dict[str, Any]] = {
     "relu_dropout": {
         "feed_forward.relu_dropout": lambda x, p: dropout(x.relu(), p)
     },
+}
+# What a training process does about the memory it frees.
+ALLOCATOR: dict[str, Work] = {
+    "kept": keep_memory,
+    "as it is": lambda: None,
+    "recomputing": return_memory,
 }
 DECODING: dict[str, dict[str, Any]] = {
     "attend": FUSED,
@@ -90,13 +97,17 @@ def gains(
     return {name: ratio(times[name], times[""]) for name in paths}
 
 
-def training_steps(sizes: dict[str, Any], pairs: int) -> Work:
+def training_steps(
+    sizes: dict[str, Any], pairs: int, recompute: bool = False
+) -> Work:
     """Return a pass over some pairs, as in ``training_speed.py``."""
     torch.manual_seed(0)
     examples = captions(pairs, sizes["source_vocab_size"])
     model = Transformer(TransformerConfig(**sizes, dropout=DROPOUT))
     options = TrainingOptions(precision="fp32", label_smoothing=SMOOTHING)
-    trainer = Trainer(model, examples, examples[:2], options)
+    trainer = Trainer(
+        model, examples, examples[:2], options, recompute=recompute
+    )
     groups = bucketed(examples, 1_536, seed=0)
     batches = [make_batch(group) for group in groups]
     return lambda: [trainer.update([batch]) for batch in batches]
@@ -124,16 +135,18 @@ def searches(sizes: dict[str, Any], sentences: int) -> dict[str, Work]:
     }
 
 
-def gain_of_memory(arguments: argparse.Namespace) -> dict[str, float]:
-    """Time the training steps with and without kept memory."""
+def ways_with_memory(
+    arguments: argparse.Namespace,
+) -> dict[str, dict[str, float]]:
+    """Say how many times as long training takes that keeps no memory."""
     command = [__file__, "--pairs", str(arguments.pairs)]
     command += ["--small"] * arguments.small
     times = alternate_apart(
-        {name: [*command, "--worker", name] for name in ("kept", "as it is")},
+        {name: [*command, "--worker", name] for name in ALLOCATOR},
         arguments.rounds,
         enough=sharp("kept"),
     )
-    return ratio(times["as it is"], times["kept"])
+    return {name: ratio(each, times["kept"]) for name, each in times.items()}
 
 
 def main() -> None:
@@ -145,15 +158,15 @@ def main() -> None:
     sizes = SMALL if arguments.small else SIZES
     pairs, rounds = arguments.pairs, arguments.rounds
     if arguments.worker:
-        if arguments.worker == "kept":
-            keep_memory()
-        serve(training_steps(sizes, pairs))
+        ALLOCATOR[arguments.worker]()
+        again = arguments.worker == "recomputing"
+        serve(training_steps(sizes, pairs, again))
         return
-    of_memory = gain_of_memory(arguments)
+    ways = ways_with_memory(arguments)
     keep_memory()
     result = {
         "training": {
-            "keep_memory": of_memory,
+            "keep_memory": ways["as it is"],
             **gains(training_steps(sizes, pairs), TRAINING, rounds),
         },
         **{
@@ -162,14 +175,25 @@ def main() -> None:
             for name, work in searches(sizes, min(64, pairs)).items()
         },
     }
-    surrounded = {"surroundings": surroundings(), "gains": result}
-    write_json(arguments.out, surrounded)
+    write_json(
+        arguments.out,
+        {
+            "surroundings": surroundings(),
+            "gains": result,
+            "recomputing": ways["recomputing"],
+        },
+    )
     for what, found in result.items():
         for name, each in found.items():
             print(
                 f"{what}: {each['median']} [{each['low']}, {each['high']}] x"
                 f" as fast with {name}"
             )
+    longer = ways["recomputing"]
+    print(
+        f"training: {longer['median']} [{longer['low']}, {longer['high']}] x"
+        " as long with --recompute"
+    )
 
 
 if __name__ == "__main__":

@@ -319,6 +319,8 @@ def test_the_gain_of_each_fast_path_is_measured(tmp_path):
     arguments = ["--small", "--rounds", "2", "--pairs", "40"]
     result, printed = measured(tmp_path, "fast_paths.py", *arguments)
     assert "as fast with keep_memory" in printed
+    assert "as long with --recompute" in printed
+    assert is_a_ratio(result["recomputing"])
     for found in result["gains"].values():
         assert all(map(is_a_ratio, found.values()))
 
