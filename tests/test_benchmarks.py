@@ -316,7 +316,7 @@ def test_training_speed_is_measured(more, tmp_path):
 
 
 def test_the_gain_of_each_fast_path_is_measured(tmp_path):
-    arguments = ["--small", "--rounds", "2", "--pairs", "40"]
+    arguments = ["--small", "--rounds", "1", "--pairs", "40"]
     result, printed = measured(tmp_path, "fast_paths.py", *arguments)
     assert "as fast with keep_memory" in printed
     assert "as long with --recompute" in printed
