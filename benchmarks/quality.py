@@ -390,6 +390,7 @@ def measure(run: Run, folder: Path) -> dict[str, Any]:
         "recipe": recipe,
         **surroundings(),
         "parameters": count_parameters(translator.model),
+        "precision": state["precision"],  # what "auto" came to
         "core_minutes": state["core_seconds"] / 60,
         "history": state["history"],
         "valid": validation(translator, corpus),
