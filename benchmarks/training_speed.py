@@ -8,7 +8,8 @@ long ones, with the lengths of image captions. Where a peer can take our
 weights it gets them, and its logits are checked before anything is timed. All
 keep the memory they free, as our training does; before that each runs in a
 process of its own, where only ours does. One thread and processor time; with
-``--threads 2`` the clock on the wall. ``--precision bf16`` is worth its while
+``--threads 2`` the clock on the wall. With ``--precision bf16`` all compute in
+bfloat16, and torch's Transformer once more in float32; that is worth its while
 where the processor computes with it.
 """
 
@@ -58,11 +59,14 @@ from minitransformer.files import write_json
 from minitransformer.training import Trainer, TrainingOptions
 
 SMOOTHING, DROPOUT = 0.1, 0.1
-OURS, UNSORTED = "minitransformer", "nn.Transformer, unsorted"
+OURS, TORCH = "minitransformer", "nn.Transformer"
+UNSORTED = "nn.Transformer, unsorted"
 AS_IT_COMES = "nn.Transformer, weights dropped too"
+EXACT, EXACT_UNSORTED = f"{TORCH}, float32", f"{UNSORTED}, float32"
+TOKENS = 4_096  # in a batch
 BATCHES = 4  # of all that the pairs give
 PEERS = {
-    "nn.Transformer": TorchTransformer,
+    TORCH: TorchTransformer,
     AS_IT_COMES: partial(TorchTransformer, drop_weights=True),
     "Hugging Face Marian": Marian,
     "JoeyNMT": Joey,
@@ -103,6 +107,15 @@ def spread(
     return [by_length[int((i + 0.5) * part)] for i in range(count)]
 
 
+def shuffled(examples: Sequence[Example], count: int) -> list[list[Example]]:
+    """Cut pairs in any order into ``count`` groups of as many."""
+    order = random.Random(1).sample(examples, len(examples))
+    size = math.ceil(len(order) / count)
+    return [
+        order[start : start + size] for start in range(0, len(order), size)
+    ]
+
+
 def sizes_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the sizes of every model."""
     return SMALL if arguments.small else SIZES
@@ -114,7 +127,7 @@ def chosen(
     """Return all pairs, and those of the few batches that are timed."""
     vocab_size = sizes_of(arguments)["source_vocab_size"]
     examples = captions(arguments.pairs, vocab_size)
-    return examples, spread(bucketed(examples, 4_096, seed=0), BATCHES)
+    return examples, spread(bucketed(examples, TOKENS, seed=0), BATCHES)
 
 
 class Steps:
@@ -166,35 +179,38 @@ class Race:
 
         torch.manual_seed(0)
         ours = Transformer(TransformerConfig(**sizes, dropout=DROPOUT)).eval()
+        mixed = shuffled([each for group in groups for each in group], BATCHES)
+        ragged = [make_batch(group) for group in mixed]
         peers, self.missing = installed(PEERS, ours)
         for peer in peers.values():
             peer.eval()
             if hasattr(peer, "logits"):
-                check_logits(ours, peer, batches[0])
+                check_logits(ours, peer, ragged[0])
         trainer = Trainer(ours, examples, examples[:2], options)
 
-        unsorted = [example for group in groups for example in group]
-        random.Random(1).shuffle(unsorted)
-        size = math.ceil(len(unsorted) / len(batches))
-        mixed = [
-            unsorted[start : start + size]
-            for start in range(0, len(unsorted), size)
-        ]
-        shuffled = [make_batch(group) for group in mixed]
         steps = {
             name: peer_step(peer, precision) for name, peer in peers.items()
         }
         self.candidates = {
             OURS: Steps(batches, lambda b: trainer.update([b])),
             **{name: Steps(batches, step) for name, step in steps.items()},
-            UNSORTED: Steps(shuffled, steps["nn.Transformer"]),
+            UNSORTED: Steps(ragged, steps[TORCH]),
         }
+        if precision == "bf16":
+            step = peer_step(TorchTransformer(ours))
+            self.candidates[EXACT] = Steps(batches, step)
+            self.candidates[EXACT_UNSORTED] = Steps(ragged, step)
         self.batches = len(batches)
         self.tokens = sum(batch.num_tokens for batch in batches)
         labels = sum(batch.labels.numel() for batch in batches)
+        everything = bucketed(examples, TOKENS, seed=0)
         self.padding = {
             "sorted": round(padding_share(groups), 3),
             "unsorted": round(padding_share(mixed), 3),
+            "all_sorted": round(padding_share(everything), 3),
+            "all_unsorted": round(
+                padding_share(shuffled(examples, len(everything))), 3
+            ),
             "labels": round(1 - self.tokens / labels, 3),
         }
 
@@ -211,11 +227,11 @@ def ratios(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Time steps over the same pairs by every candidate."""
     parts = len(chosen(arguments)[1])
+    names = [OURS, TORCH, AS_IT_COMES, UNSORTED]
+    if arguments.precision == "bf16":
+        names += [EXACT, EXACT_UNSORTED]
     apart = alternate_apart(
-        {
-            name: [*again(arguments), "--worker", name]
-            for name in (OURS, "nn.Transformer", AS_IT_COMES, UNSORTED)
-        },
+        {name: [*again(arguments), "--worker", name] for name in names},
         arguments.rounds,
         parts,
         sharp(OURS),

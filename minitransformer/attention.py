@@ -8,13 +8,8 @@ from torch import Tensor, nn
 
 from minitransformer.dropout import dropout
 from minitransformer.errors import UserError
-from minitransformer.masks import causal_mask
-
-# Up to so many scores a head the formula trains faster than torch's fused
-# kernel, whose backward pass is slow there; in half precision up to twice as
-# many. Forward alone it is faster up to a quarter, if there is a mask or half
-# precision.
-SHORT = 48 * 48
+from minitransformer.masks import causal_mask, leaves_no_key
+from minitransformer.products import attend_by_products, suits_products
 
 
 def scaled_dot_product_attention(
@@ -280,10 +275,12 @@ class MultiHeadAttention(nn.Module):
         """
         T = q.shape[-2]
         dropout_p = self.dropout if self.training else 0.0
-        if suits_formula(q, k, mask):
-            mask = join_causal(mask, T, causal)
-            return scaled_dot_product_attention(q, k, v, mask, dropout_p)[0]
         check_attention(q, k, v, mask)
+        if suits_products(q, k, v, mask):
+            mask = join_causal(mask, T, causal)
+            if not leaves_no_key(mask):
+                return attend_by_products(q, k, v, mask, dropout_p)
+            return scaled_dot_product_attention(q, k, v, mask, dropout_p)[0]
         if mask is not None:  # the kernel takes a mask or is_causal
             mask = torch.atleast_2d(mask)  # type: ignore[no-untyped-call]
             mask, causal = join_causal(mask, T, causal), False
@@ -309,21 +306,3 @@ def join_causal(
     if mask is None:
         return causal_mask(size, device)
     return mask & causal_mask(size, mask.device)
-
-
-def suits_formula(q: Tensor, k: Tensor, mask: Tensor | None) -> bool:
-    """Say whether the formula is faster than torch's fused kernel.
-
-    So it is on a processor, for short sequences; see `SHORT`.
-
-    Args:
-        q: ``(..., T, d_k)``.
-        k: ``(..., S, d_k)``.
-        mask: As in `MultiHeadAttention.attend`.
-    """
-    half = q.dtype.itemsize < 4
-    if torch.is_grad_enabled():
-        most = 2 * SHORT if half else SHORT
-    else:
-        most = SHORT // 4 if half or mask is not None else 0
-    return q.device.type == "cpu" and q.shape[-2] * k.shape[-2] <= most

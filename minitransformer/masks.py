@@ -25,6 +25,11 @@ def readable(x: Tensor) -> bool:
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
+def leaves_no_key(mask: Tensor | None) -> bool:
+    """Say whether a mask hides every key from some query."""
+    return mask is not None and not bool(mask.any(dim=-1).all())
+
+
 def causal_mask(size: int, device: torch.device | None = None) -> Tensor:
     """Let position ``t`` see positions ``0`` to ``t`` only.
 

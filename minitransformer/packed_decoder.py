@@ -18,6 +18,7 @@ from minitransformer.attention import MultiHeadAttention
 from minitransformer.dropout import Dropout
 from minitransformer.feed_forward import FeedForward
 from minitransformer.layers import DecoderLayer, LayerState
+from minitransformer.masks import leaves_no_key
 from minitransformer.model import DecodingState, Transformer
 from minitransformer.recurrent import (
     RecurrentState,
@@ -53,11 +54,6 @@ def fast_step(model: TranslationModel, state: State) -> Step:
     ):
         return model.step
     return PackedDecoder(model).step
-
-
-def leaves_no_key(mask: Tensor | None) -> bool:
-    """Say whether a mask hides every key from some query."""
-    return mask is not None and not bool(mask.any(dim=-1).all())
 
 
 PLAIN = {

@@ -13,14 +13,18 @@ from torch.testing import assert_close
 
 from minitransformer import attention as attention_module
 from minitransformer.attention import (
-    SHORT,
     MultiHeadAttention,
     SelfAttention,
     scaled_dot_product_attention,
-    suits_formula,
 )
 from minitransformer.errors import UserError
 from minitransformer.masks import causal_mask
+from minitransformer.products import (
+    ROOM,
+    SHORT,
+    attend_by_products,
+    suits_products,
+)
 
 # Distinct primes: no two axes can be mistaken for one another.
 B, H, T, S, D_K, D_V = 2, 3, 5, 7, 11, 13
@@ -296,7 +300,7 @@ def test_agrees_with_torch(qkv, kind, dtype):
 @pytest.mark.parametrize("kind", MASKS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [(T, S), (67, 71)], ids=["short", "long"])
-def test_both_paths_are_equal(monkeypatch, causal, kind, dtype, size):
+def test_all_paths_are_equal(monkeypatch, causal, kind, dtype, size):
     T, S = (size[1], size[1]) if causal else size
     attention = MultiHeadAttention(D, H).to(dtype)
     query, key, value = inputs = [
@@ -305,15 +309,50 @@ def test_both_paths_are_equal(monkeypatch, causal, kind, dtype, size):
     ]
     mask = make_mask(kind, T, S)
     inputs += attention.parameters()
+
+    def readable(*arguments):
+        return scaled_dot_product_attention(*arguments)[0]
+
     results = []
-    for short in (0, T * S):  # fused, readable
-        monkeypatch.setattr(attention_module, "SHORT", short)
+    for short, products in (
+        (0, None),  # fused
+        (T * S, attend_by_products),
+        (T * S, readable),
+    ):
+        monkeypatch.setattr("minitransformer.products.SHORT", short)
+        monkeypatch.setattr(attention_module, "attend_by_products", products)
         output = attention(query, key, value, mask, causal)
         assert output.isfinite().all()
         results.append((output, gradients(output, inputs)))
     # Sums over 71 positions, in float32, differ by their order alone.
     close = {"rtol": 1e-4, "atol": 2e-4} if dtype == torch.float32 else {}
-    assert_close(results[0], results[1], **close)
+    assert_close(results[0], results[2], **close)
+    assert_close(results[1], results[2], **close)
+
+
+@pytest.mark.parametrize("kind", ["none", "padding"])
+def test_products_keep_half_precision_under_autocast(qkv, kind):
+    mask = make_mask(kind, T, S)
+    exact, _ = scaled_dot_product_attention(*qkv, mask)
+    half = [x.bfloat16().requires_grad_() for x in qkv]
+    with torch.autocast("cpu", torch.bfloat16):
+        output = attend_by_products(*half, mask)
+    assert output.dtype == torch.bfloat16
+    assert_close(output.float(), exact, rtol=0, atol=0.05)
+    assert all(g.isfinite().all() for g in gradients(output, half))
+
+
+def test_products_drop_weights(qkv):
+    q, k, _ = qkv
+    v = torch.ones(B, H, S, 1)
+    p = 0.25
+    torch.manual_seed(0)
+    rows = torch.stack(
+        [attend_by_products(q, k, v, None, p) for _ in range(300)]
+    )
+    assert not torch.allclose(rows[0], rows[1])
+    assert rows.mean() == pytest.approx(1, abs=0.02)
+    assert_close(attend_by_products(q, k, v), torch.ones(B, H, T, 1))
 
 
 def test_long_sequences_use_the_fused_kernel(monkeypatch):
@@ -338,17 +377,23 @@ def test_long_sequences_use_the_fused_kernel(monkeypatch):
 
 @pytest.mark.parametrize("gradient", [True, False])
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_formula_serves_short_sequences(dtype, masked, gradient):
+def test_products_serve_short_sequences(masked, gradient):
     side = math.isqrt(SHORT)
-    longest = side // 2 if dtype == torch.bfloat16 or masked else 0
-    if gradient:
-        longest = side if dtype == torch.float32 else math.isqrt(2 * SHORT)
+    longest = side if gradient else side // 2 * masked
     with torch.set_grad_enabled(gradient):
-        for size in (3, side // 2, side // 2 + 1, side, side + 1, 67, 68):
-            x = torch.empty(1, size, 4, dtype=dtype)
+        for size in (3, side // 2, side // 2 + 1, side, side + 1):
+            x = torch.empty(1, size, 4)
             mask = torch.ones(1, size, dtype=torch.bool) if masked else None
-            assert suits_formula(x, x, mask) == (size <= longest)
+            assert suits_products(x, x, x, mask) == (size <= longest)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_products_serve_half_precision_while_there_is_room(dtype):
+    for sentences, suits in ((2, True), (3, False)):
+        x = torch.empty(sentences, 4, math.isqrt(ROOM // 8), 1, dtype=dtype)
+        assert suits_products(x, x, x, None) == suits
+        assert not suits_products(x, x, x.float(), None)
+        assert not suits_products(x, x[:1], x[:1], None)
 
 
 def test_causal_joins_the_mask():
@@ -405,10 +450,10 @@ def test_multi_head_agrees_with_torch(kind):
 # Edges ---
 
 
-@pytest.mark.parametrize("short", [0, SHORT], ids=["fused", "readable"])
+@pytest.mark.parametrize("short", [0, SHORT], ids=["fused", "products"])
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_query_without_keys_gets_zeros(monkeypatch, short, causal):
-    monkeypatch.setattr(attention_module, "SHORT", short)
+    monkeypatch.setattr("minitransformer.products.SHORT", short)
     attention = MultiHeadAttention(D, H, bias=False)
     x = torch.randn(B, T, D, requires_grad=True)
     mask = torch.ones(B, 1, T, T, dtype=torch.bool)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from minitransformer import Transformer, TransformerConfig
+from minitransformer.data import make_batch
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "minitransformer" / "results"
@@ -238,6 +240,45 @@ def test_torchs_transformer_drops_no_more_than_ours():
         } == {rate}
 
 
+def test_a_peer_that_sees_padding_is_found_out(monkeypatch):
+    training_speed, peers = imported("training_speed"), imported("peers")
+    ours = Transformer(TransformerConfig(**peers.SMALL)).eval()
+    theirs = peers.TorchTransformer(ours).eval()
+    examples = training_speed.captions(12, 200)
+    batch = make_batch(training_speed.shuffled(examples, 2)[0])
+    assert (batch.source == 0).any()
+    peers.check_logits(ours, theirs, batch)
+    monkeypatch.setattr(peers, "padding_mask", lambda source: None)
+    with pytest.raises(AssertionError, match="not close"):
+        peers.check_logits(ours, theirs, batch)
+
+
+def test_pairs_are_shuffled_into_groups():
+    training_speed = imported("training_speed")
+    groups = training_speed.shuffled(list(range(11)), 3)
+    assert [len(group) for group in groups] == [4, 4, 3]
+    order = [pair for group in groups for pair in group]
+    assert sorted(order) == list(range(11)) != order
+
+
+def test_what_lacks_a_fast_path_does_without_it():
+    fast_paths = imported("fast_paths")
+    torch.manual_seed(0)
+    steps = fast_paths.training_steps(fast_paths.SMALL, 20)
+    searches = fast_paths.searches(fast_paths.SMALL, 20)
+    works = [(steps, fast_paths.TRAINING)]
+    for name, search in searches.items():
+        alone = name == fast_paths.ALONE
+        paths = fast_paths.PACKED if alone else fast_paths.DECODING
+        works.append((search, paths))
+    for work, paths in works:
+        for replacements in paths.values():
+            for place, readable in replacements.items():
+                spy = Mock(side_effect=readable)
+                fast_paths.without({place: spy}, work)()
+                assert spy.called, place
+
+
 def test_intervals_of_a_mean_by_hand(measuring):
     # The deviation is 1; over the root of 3, times 4.303, that is 2.4843.
     found = measuring.mean_interval([1.0, 2.0, 3.0])
@@ -305,7 +346,7 @@ def is_a_ratio(found):
 def test_training_speed_is_measured(more, tmp_path):
     arguments = ["--small", "--rounds", "2", "--pairs", "60", *more]
     result, printed = measured(tmp_path, "training_speed.py", *arguments)
-    assert printed.count("] nn.Transformer") == 6
+    assert printed.count("] nn.Transformer") == (10 if more else 6)
     assert {len(each) for each in result["seconds"].values()} == {2}
     assert result["surroundings"]["threads"] == (2 if more else 1)
     assert result["clock"] == ("wall" if more else "processor")

@@ -21,6 +21,7 @@ FLOORS = [
         "traces",
         "workers",
     },
+    {"products"},
     {"attention", "feed_forward", "positions", "residual"},
     {"config"},
     {"layers"},

@@ -371,10 +371,10 @@ def test_long_sentences_take_the_fused_path_to_the_same_end(
         p for n, p in model.named_parameters() if not n.endswith("w_k.bias")
     ]
     fused = model(source, target)
-    monkeypatch.setattr("minitransformer.attention.SHORT", 80 * 80)
-    readable = model(source, target)
-    assert_close(fused, readable)
-    assert_close(gradients(fused, parameters), gradients(readable, parameters))
+    monkeypatch.setattr("minitransformer.products.SHORT", 80 * 80)
+    products = model(source, target)
+    assert_close(fused, products)
+    assert_close(gradients(fused, parameters), gradients(products, parameters))
 
 
 # Edges ---
