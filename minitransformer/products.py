@@ -63,7 +63,7 @@ def attend_by_products(
     Returns:
         ``(..., T, d_v)``.
     """
-    shape = *q.shape[:-1], k.shape[-2]  # (..., T, S)
+    shape = *q.shape[:-1], k.shape[-2]  # of the scores
     rows = [x.reshape(-1, *x.shape[-2:]) for x in (q, k, v)]
     if mask is None:
         hidden = q.new_zeros(1, 1, 1)
