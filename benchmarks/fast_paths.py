@@ -5,11 +5,12 @@
 Each is replaced by the readable form it equals, while the others stay; the
 two take turns. What keeps memory can't be taken back in a process, so there
 processes take turns, and with them one that trains with ``--recompute``, which
-takes longer to save memory. One thread; processor time.
+takes longer to save memory. It is the same with what multiplies. One thread;
+processor time.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
@@ -36,6 +37,7 @@ from minitransformer.decoding import beam_search, greedy_decode
 from minitransformer.dropout import dropout
 from minitransformer.files import write_json
 from minitransformer.loss import smoothed_cross_entropy
+from minitransformer.onednn import use_onednn
 from minitransformer.training import Trainer, TrainingOptions
 
 Work = Callable[[], object]
@@ -62,11 +64,12 @@ TRAINING: dict[str, dict[str, Any]] = {
         "feed_forward.relu_dropout": lambda x, p: dropout(x.relu(), p)
     },
 }
-# What a training process does about the memory it frees.
-ALLOCATOR: dict[str, Work] = {
-    "kept": keep_memory,
-    "as it is": lambda: None,
-    "recomputing": return_memory,
+# What a training process does at its start, and what without a fast path.
+STARTS: dict[str, Sequence[Work]] = {
+    "all": (keep_memory, use_onednn),
+    "keep_memory": (use_onednn,),
+    "use_onednn": (keep_memory,),
+    "recomputing": (return_memory, use_onednn),
 }
 PACKED: dict[str, dict[str, Any]] = {
     "packed_decoder": {"decoding.fast_step": lambda model, _: model.step}
@@ -140,18 +143,16 @@ def searches(sizes: dict[str, Any], sentences: int) -> dict[str, Work]:
     }
 
 
-def ways_with_memory(
-    arguments: argparse.Namespace,
-) -> dict[str, dict[str, float]]:
-    """Say how many times as long training takes that keeps no memory."""
+def starts(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Say how many times as long training takes that starts otherwise."""
     command = [__file__, "--pairs", str(arguments.pairs)]
     command += ["--small"] * arguments.small
     times = alternate_apart(
-        {name: [*command, "--worker", name] for name in ALLOCATOR},
+        {name: [*command, "--worker", name] for name in STARTS},
         arguments.rounds,
-        enough=sharp("kept"),
+        enough=sharp("all"),
     )
-    return {name: ratio(each, times["kept"]) for name, each in times.items()}
+    return {name: ratio(each, times["all"]) for name, each in times.items()}
 
 
 def main() -> None:
@@ -163,15 +164,18 @@ def main() -> None:
     sizes = SMALL if arguments.small else SIZES
     pairs, rounds = arguments.pairs, arguments.rounds
     if arguments.worker:
-        ALLOCATOR[arguments.worker]()
+        for start in STARTS[arguments.worker]:
+            start()
         again = arguments.worker == "recomputing"
         serve(training_steps(sizes, pairs, again))
         return
-    ways = ways_with_memory(arguments)
+    apart = starts(arguments)
     keep_memory()
+    use_onednn()
     result = {
         "training": {
-            "keep_memory": ways["as it is"],
+            "keep_memory": apart["keep_memory"],
+            "use_onednn": apart["use_onednn"],
             **gains(training_steps(sizes, pairs), TRAINING, rounds),
         },
         **{
@@ -187,7 +191,7 @@ def main() -> None:
         {
             "surroundings": surroundings(),
             "gains": result,
-            "recomputing": ways["recomputing"],
+            "recomputing": apart["recomputing"],
         },
     )
     for what, found in result.items():
@@ -196,7 +200,7 @@ def main() -> None:
                 f"{what}: {each['median']} [{each['low']}, {each['high']}] x"
                 f" as fast with {name}"
             )
-    longer = ways["recomputing"]
+    longer = apart["recomputing"]
     print(
         f"training: {longer['median']} [{longer['low']}, {longer['high']}] x"
         " as long with --recompute"

@@ -31,6 +31,7 @@ from minitransformer.allocator import keep_memory, return_memory
 from minitransformer.attention import MultiHeadAttention
 from minitransformer.data import bucketed, make_batch
 from minitransformer.files import write_json
+from minitransformer.onednn import use_onednn
 from minitransformer.training import Trainer, TrainingOptions
 
 MIB = 2**20
@@ -76,6 +77,8 @@ def forget_peak() -> None:
 def train(who: str, steps: int, tokens: int, small: bool) -> dict[str, Any]:
     """Train on batches of varying shapes; return the peak and the course."""
     ALLOCATOR.get(who, lambda: None)()
+    if "minitransformer" in who:
+        use_onednn()
     if who == UNTRIMMED:
         training.TRIM_EVERY = steps + 1
     torch.manual_seed(0)

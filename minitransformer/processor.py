@@ -1,6 +1,7 @@
 """What there is to compute with, and what it can do."""
 
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 
@@ -14,6 +15,15 @@ def computes_bf16() -> bool:
     """Say whether the processor has instructions for bfloat16."""
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, probe, bool)() for probe in probes)
+
+
+@lru_cache(maxsize=1)
+def is_amd() -> bool:
+    """Say whether the processor is one of AMD's, where the system tells."""
+    try:
+        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
 
 
 def choose_device(name: str) -> torch.device:

@@ -17,6 +17,7 @@ from minitransformer.counting import count_parameters
 from minitransformer.data import bucketed, encode_pairs, padding_share
 from minitransformer.errors import UserError
 from minitransformer.model import Transformer
+from minitransformer.onednn import use_onednn
 from minitransformer.processor import choose_device
 from minitransformer.text import Tokenizer
 from minitransformer.training import Trainer, TrainingOptions
@@ -143,6 +144,7 @@ def train_translator(
         return_memory()
     else:
         keep_memory()
+    use_onednn()
     prints = _fingerprint(corpus)
     workers, place = join_workers(choose_device(device), sharded)
     resume = resume or (restarts() > 0 and (folder / "config.json").exists())

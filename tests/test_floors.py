@@ -18,6 +18,7 @@ FLOORS = [
         "files",
         "loss",
         "masks",
+        "onednn",
         "traces",
         "workers",
     },
