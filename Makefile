@@ -79,6 +79,7 @@ bench: peers ## measure everything again (days); writes results/*.json
 	$(PEERS)/bin/python benchmarks/exports.py --corpus multi30k-en-de
 	for script in training_speed decoding_speed; do $(PEERS)/bin/python \
 	    benchmarks/$$script.py --threads 2 || exit 1; done
+	$(PEERS)/bin/python benchmarks/training_speed.py --precision bf16
 
 peers: $(PEERS)/.ready ## install the libraries we are measured beside
 

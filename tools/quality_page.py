@@ -19,6 +19,7 @@ from quality import STEP_UPDATES, Run, all_runs, is_of
 
 from tools.pages import BOOK, RESULTS, table, write
 
+PRECISIONS = {"": "", "fp32": ", in float32,", "bf16": ", in bfloat16,"}
 PAGE = """\
 # How well they translate
 
@@ -123,6 +124,13 @@ def tests(kept: dict[str, dict[str, Any]]) -> dict[tuple[str, str], Any]:
     return found
 
 
+def minutes(runs: list[dict[str, Any]]) -> str:
+    """Say how long runs took: machines differ, so it is the extremes."""
+    found = [round(run["core_minutes"]) for run in runs]
+    least, most = min(found), max(found)
+    return f"{least}" if least == most else f"{least} to {most}"
+
+
 def tested(kept: dict[str, dict[str, Any]]) -> str:
     """Tabulate the scores on the test, those of the baselines last."""
     rows = []
@@ -143,7 +151,7 @@ def tested(kept: dict[str, dict[str, Any]]) -> str:
                     of,
                     f"{NAMES.get(name, name)}, {len(runs)}",
                     f"{runs[0]['parameters']:,}",
-                    f"{mean(run['core_minutes'] for run in runs):.0f}",
+                    minutes(runs),
                     *scores,
                 ]
             )
@@ -214,13 +222,25 @@ def changed(kept: dict[str, dict[str, Any]], kind: str, of: str) -> str:
 
 
 def machines(kept: dict[str, dict[str, Any]]) -> str:
-    """Say which corpora were learned on which machine."""
-    corpora: dict[str, list[str]] = {}
-    for run in kept.values():
-        corpora.setdefault(run["machine"], []).append(run["corpus"])
+    """Say what was learned on which machine, and in which precision.
+
+    Where a corpus was learned on several, the runs are named.
+    """
+    places: dict[str, dict[str, list[str]]] = {}
+    for key, run in kept.items():
+        # Older results don't tell the precision.
+        numbers = PRECISIONS[run.get("precision", "")]
+        corpora = places.setdefault(run["machine"] + numbers, {})
+        name = key.removeprefix(f"{run['corpus']}/")
+        corpora.setdefault(run["corpus"], []).append(f"`{name}`")
+
+    def said(corpus: str, names: list[str]) -> str:
+        everywhere = sum(corpus in corpora for corpora in places.values()) > 1
+        return f"{corpus} ({', '.join(names)})" if everywhere else corpus
+
     return "; ".join(
-        f"{machine} for {', '.join(dict.fromkeys(found))}"
-        for machine, found in corpora.items()
+        f"{place} for {', '.join(said(*found) for found in corpora.items())}"
+        for place, corpora in places.items()
     )
 
 

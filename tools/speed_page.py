@@ -29,6 +29,14 @@ PARTS = {
     "memory": "memory",
     "scaling": "how the cost grows",
 }
+PACKAGES = {  # as results name them, and people
+    "python": "Python",
+    "torch": "PyTorch",
+    "ctranslate2": "CTranslate2",
+    "joeynmt": "JoeyNMT",
+    "transformers": "transformers",
+    "x-transformers": "x-transformers",
+}
 Interval = Mapping[str, float]
 
 PAGE = """\
@@ -44,10 +52,9 @@ time is a promise: {machines}. Where speeds are compared, the candidates take
 turns, so that a bad moment hits all of them; what is reported is the median of
 their ratios, round by round. The interval in brackets goes from one of the
 ratios to another; it holds the true median at least 95 times in 100. Where it
-reaches further than a tenth from the median, the scripts now double the
-rounds, twice at most; so far only training was measured like that. Time is
-processor time of one thread, in float32 unless a table says otherwise. Python
-{python}, torch {torch}; of the peers in training {peers}.
+reached further than a tenth from the median, the rounds were doubled, and then
+once more at most (not yet in decoding). Time is processor time of one thread,
+in float32, unless a table says otherwise. {versions}.
 
 ## Training
 
@@ -56,10 +63,12 @@ layers of each kind, is 256 wide, and has a vocabulary of 8,000. The sentences
 are as long as image captions, and all candidates get the same {batches} of the
 batches of like lengths that {pairs:,} pairs give. Where a peer can hold our
 weights, its logits were found equal to ours first. All keep the memory that
-they free, as {{py:func}}`~minitransformer.allocator.keep_memory` arranges, and
-all drop the same numbers: `nn.Transformer` would drop attention weights as
+they free, as {{py:func}}`~minitransformer.allocator.keep_memory` arranges; all
+multiply by oneDNN on AMD's processors, where MKL is slow, as
+{{py:func}}`~minitransformer.onednn.use_onednn` arranges; and all drop the same
+numbers: `nn.Transformer` would drop attention weights as
 well, which no other here does, and has a row for that. x-transformers is built
-otherwise, and smooths no labels.
+otherwise, so it has weights of its own.
 
 ```{{figure}} _static/speed/training.svg
 :alt: {training_alt}
@@ -70,15 +79,28 @@ interval.
 
 {training_table}
 
-Left to themselves, PyTorch programs give memory back and fetch it again. In
-processes of their own, where only ours keeps its memory, we are {apart} times
-as fast as `nn.Transformer`, {as_it_comes} times if that drops attention
-weights too, and {apart_unsorted} times if its batches are unsorted.
+Left to themselves, PyTorch programs give memory back and fetch it again, and
+multiply by MKL. In processes of their own, where only ours does otherwise, as
+`minitransformer train` does, we are {apart} times as fast as `nn.Transformer`,
+{as_it_comes} times if that drops attention weights too, and {apart_unsorted}
+times if its batches are unsorted.
 
-The row "unsorted" is what a plain data loader does: sentences in any order, so
-that {unsorted:.0%} of what is read is padding; sorted by length it is
-{sorted:.0%}. Of the places for labels {labels:.0%} are padding. For those, all
-but ours compute logits too.
+The row "unsorted" is what a plain data loader does: the same sentences in any
+order, so that {unsorted:.0%} of what is read is padding; sorted by length it
+is {sorted:.0%}. (Of all batches that the pairs give it is {all_unsorted:.0%}
+and {all_sorted:.0%}.) Of the places for labels {labels:.0%} are padding. For
+those, all but ours compute logits too.
+
+### In bfloat16
+
+This processor computes with bfloat16, and then `minitransformer train` does so
+unless told otherwise. Here all do, under torch's autocast; and
+`nn.Transformer` once more in float32, as it comes.
+
+{bf16_table}
+
+In bfloat16 we train {bf16_tokens:,} target tokens a second, in float32
+{fp32_tokens:,}.
 
 ## Decoding
 
@@ -108,23 +130,26 @@ folder for it.
 
 Exporting in float32 changes nothing, or almost nothing: of the test sentences,
 so many come out the same, token by token, when CTranslate2 or ONNX Runtime
-decodes greedily. In int8 more of them differ, and BLEU hardly does; it is that
-of CTranslate2's own search, with a beam of 4. The translator of storybook is
-the one in the package.
+decodes greedily. "In int8" is CTranslate2 again, with rounded weights. BLEU is
+that of its own search, with a beam of 4. The translator of storybook is the
+one in the package.
 
 {exports_table}
 
 ## What each fast path gains
 
 Some functions of the package exist for speed alone; each does what a readable
-form does, which the tests compare it with (dropout by bytes rounds its rate to
-a 256th). Here one at a time is replaced by that form. The number says how many
-times as long it then takes. What keeps memory is left out in a process of its
-own; where the others are timed, it works.
+form does, which the tests compare it with (dropout here rounds its rate to a
+256th). Here one at a time is replaced by that form: both dropouts by torch's
+own, and `attend`, which chooses between two ways, by torch's fused kernel. The
+number says how many times as long it then takes. `keep_memory` and
+`use_onednn` are left out in processes of their own; where the others are
+timed, both work.
 
 {gains_table}
 
-{gainless}
+{gainless} Some save memory too, see below. `attend` earns its lines in half
+precision, see "Attention itself".
 
 ## Attention itself
 
@@ -134,11 +159,8 @@ whether there is a mask or a gradient is wanted. The table compares it to the
 fastest of three ways that torch offers (its fused kernel, three plain
 operations, or a product that adds the mask at once), whichever that is: 2
 means twice as fast. A star marks where all of the interval is more than a
-tenth slower. The slowest case is at {slowest}. From 1,024 tokens on,
-float32 alone was measured, since this processor has no arithmetic for
-bfloat16, and only in three rounds, whose interval holds the median but 75
-times in 100. With 8,192 tokens the fused kernel alone was compared: the others
-would need gigabytes.
+tenth slower. The slowest case is at {slowest}. With 8,192 tokens the fused
+kernel alone was compared: the others would need gigabytes.
 
 {attention_table}
 
@@ -165,15 +187,19 @@ Dots were measured, lines are fitted.
 ## What was not measured
 
 - A GPU: none was at hand, and the scripts know of none.
-- Training in bfloat16: this processor does not compute with it. The script has
-  the option `--precision bf16`.
 - Two threads: the machine's two cores were shared. The scripts that time
   training and decoding have the option `--threads 2`.
 - `nn.MultiheadAttention` by itself. It computes with torch's fused kernel, or
   with plain operations where weights are wanted: both are in the table above.
 - What comes before a batch: cutting text into tokens, sorting, padding.
-- The time that `--recompute` costs; attention under a mask over 8,192 tokens.
+- The memory of attention under a mask, and of its backward pass.
 {missing}"""
+
+
+def versions(measured: Sequence[Mapping[str, Any]], package: str) -> str:
+    """Name the version that was measured, or all of them."""
+    found = {each[package] for each in measured if package in each}
+    return " and ".join(sorted(found))
 
 
 def show(found: Interval) -> str:
@@ -242,7 +268,7 @@ def gains(result: dict[str, Any]) -> dict[str, str]:
     names = dict.fromkeys(name for each in paths.values() for name in each)
     rows = [
         [
-            f"`{name}`" if "_" in name else name,
+            f"`{name}`" if name.isidentifier() else name,
             *(
                 show(each[name]) if name in each else ""
                 for each in paths.values()
@@ -257,7 +283,10 @@ def gains(result: dict[str, Any]) -> dict[str, str]:
     ]
     said = "Each shows a gain somewhere."
     if gainless:
-        said = f"No gain is shown for {', '.join(gainless)}: intervals hold 1."
+        said = (
+            f"No gain in time is shown for {', '.join(gainless)}: intervals"
+            " reach 1 or less."
+        )
     return {"gains_table": table(["", *paths], rows), "gainless": said}
 
 
@@ -285,6 +314,21 @@ def training(result: dict[str, Any]) -> dict[str, Any]:
         **result["padding"],
         "batches": result["batches"],
         "pairs": result["pairs"],
+    }
+
+
+def in_bf16(half: dict[str, Any], exact: dict[str, Any]) -> dict[str, Any]:
+    """Tabulate training in bfloat16."""
+    ratios, apart = half["times_as_fast"], half["times_as_fast_apart"]
+    rows = [
+        [name, show(ratios[name]), show(apart[name]) if name in apart else ""]
+        for name in ratios
+    ]
+    head = ["", "we are so many times as fast", "in processes of their own"]
+    return {
+        "bf16_table": table(head, rows),
+        "bf16_tokens": half["tokens_per_second"]["minitransformer"],
+        "fp32_tokens": exact["tokens_per_second"]["minitransformer"],
     }
 
 
@@ -379,36 +423,61 @@ def attention(result: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def memory(result: dict[str, Any]) -> dict[str, str]:
-    """Say what training and attention hold."""
+def memory(result: dict[str, Any], recomputing: Interval) -> dict[str, str]:
+    """Say what training and attention hold.
+
+    Args:
+        result: Of ``memory.py``.
+        recomputing: How many times as long a step takes that recomputes.
+    """
     peaks = {
-        name: f"{found['peak']:,.0f}"
+        name: f"{found['peak']:,.0f} ({min(found['peaks']):,.0f} to"
+        f" {max(found['peaks']):,.0f})"
         for name, found in result["training"].items()
     }
     before = [found["before"] for found in result["training"].values()]
     shares = result["peak_share_of_torch"]
     batch = result["batch_tokens"]
-    held = result["long_training"]["most_held"]
-    settled = held[len(held) // 10 :]
+    settled = {
+        who: found["most_held"][len(found["most_held"]) // 10 :]
+        for who, found in result["long_training"].items()
+    }
+    trimmed, untrimmed = (
+        f"between {min(held):,.0f} and {max(held):,.0f} MiB"
+        for held in settled.values()
+    )
     lines = [
         f"- Training, as above, with {batch['training']:,} tokens in a batch:"
-        f" {peaks['minitransformer']} MiB at the peak, for the whole process,"
+        f" {peaks['minitransformer']} MiB at the peak of the whole process,"
         f" against {peaks['nn.Transformer']} with `nn.Transformer`, or"
         f" {peaks['nn.Transformer, memory returned']} if that returns memory"
         f" at once (ours is {shares['minitransformer']:.2f} of it). Before the"
-        f" first step they held {min(before):,.0f} to {max(before):,.0f}."
-        " One run each.",
+        f" first step they held {min(before):,.0f} to {max(before):,.0f}. Of"
+        " three runs, the middle, the least and the most.",
         "- With `--recompute`, which makes each layer compute again what the"
         " gradient needs, and returns memory at once:"
         f" {peaks['minitransformer --recompute']} MiB,"
-        f" {shares['minitransformer --recompute']:.2f} of the same.",
+        f" {shares['minitransformer --recompute']:.2f} of the same. A step"
+        f" then takes {show(recomputing)} times as long.",
         "- Over a thousand steps of varying shapes, with"
         f" {batch['long_training']:,} tokens in a batch, once it had seen a"
         " hundred of them, the most that the process held within fifty was"
-        f" between {min(settled):,.0f} and {max(settled):,.0f} MiB.",
+        f" {trimmed}. Every hundred steps it gives back what lies free, with"
+        " {py:func}`~minitransformer.allocator.trim_memory`; without that it"
+        f" was {untrimmed}.",
     ]
     tokens = result["attention_tokens"]
     scores = 8 * tokens**2 * 4 / 2**20  # heads, scores, bytes
+    ours = result["training"]["minitransformer"]["peak"]
+    saved = [
+        f"`{who.split()[-1]}` {found['peak'] / ours - 1:.0%}"
+        for who, found in result["training"].items()
+        if "without" in who
+    ]
+    lines.append(
+        "- What fast paths save: the peak would be higher by so much without"
+        f" {' and '.join(saved)}."
+    )
     for kind, found in result["attention"].items():
         over = found["over_output"]
         lines.append(
@@ -460,14 +529,20 @@ def render() -> tuple[str, dict[str, str]]:
     """Return the page, and the figures by name."""
     found = {path.stem: read_json(path) for path in RESULTS.glob("*.json")}
     fast = found["training_speed"]
-    missing = {*fast["not_measured"], *found["decoding_speed"]["not_measured"]}
+    missing = {
+        name
+        for each in found.values()
+        for name in each.get("not_measured", ())
+    }
 
     def like(start: str) -> list[dict[str, Any]]:
         return [found[name] for name in sorted(found) if start in name]
 
     places: dict[str, list[str]] = {}
+    measured = []
     for name, part in PARTS.items():
         for each in like(name):
+            measured.append(each["surroundings"])
             machine = each["surroundings"]["machine"]
             of = f" of {each['corpus']}" if name.endswith("-") else ""
             places.setdefault(machine, []).append(part + of)
@@ -476,18 +551,17 @@ def render() -> tuple[str, dict[str, str]]:
             f"{machine} for {', '.join(dict.fromkeys(names))}"
             for machine, names in places.items()
         ),
-        python=fast["surroundings"]["python"],
-        torch=fast["surroundings"]["torch"],
-        peers=", ".join(
-            f"{name} {fast['surroundings'][name]}"
-            for name in ("transformers", "joeynmt", "x-transformers")
+        versions=", ".join(
+            f"{name} {versions(measured, package)}"
+            for package, name in PACKAGES.items()
         ),
         **training(fast),
+        **in_bf16(found["training_speed-bf16"], fast),
         **decoding(found["decoding_speed"]),
         **exports(like("exports-")),
         **gains(found["fast_paths"]),
         **attention(found["attention_speed"]),
-        **memory(found["memory"]),
+        **memory(found["memory"], found["fast_paths"]["recomputing"]),
         **scaling(found["scaling"]),
         missing="".join(f"- {name}.\n" for name in sorted(missing)),
     )
