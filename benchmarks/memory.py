@@ -4,10 +4,9 @@
 
 Every figure is the peak of a fresh process: in training that of the whole
 process, for attention what it took beyond what the process held before. What
-two fast paths of `fast_paths.py` save is the peak without them. Two longer
-trainings tell whether memory grows over many steps of varying shapes, with and
-without what is trimmed now and then.
-Linux alone tells all of it. One thread.
+two fast paths of `fast_paths.py` save is the peak without them. A longer
+training tells whether memory grows over many steps of varying shapes. Linux
+alone tells all of it. One thread.
 """
 
 import argparse
@@ -26,7 +25,7 @@ from peers import SIZES, SMALL, TorchTransformer
 from places import CommandLine
 from training_speed import DROPOUT, SMOOTHING, captions, peer_step
 
-from minitransformer import Transformer, TransformerConfig, training
+from minitransformer import Transformer, TransformerConfig
 from minitransformer.allocator import keep_memory, return_memory
 from minitransformer.attention import MultiHeadAttention
 from minitransformer.data import bucketed, make_batch
@@ -37,7 +36,6 @@ from minitransformer.training import Trainer, TrainingOptions
 MIB = 2**20
 TOKENS, LONG_TOKENS = 4_096, 512  # in a batch
 RECOMPUTING = "minitransformer --recompute"
-UNTRIMMED = "minitransformer, never trimmed"
 LACKING = {
     f"minitransformer without {name}": TRAINING[name]
     for name in ("output_loss", "relu_dropout")
@@ -47,7 +45,6 @@ ALLOCATOR = {
     **dict.fromkeys(LACKING, keep_memory),
     RECOMPUTING: return_memory,
     "nn.Transformer, memory returned": return_memory,
-    UNTRIMMED: keep_memory,
 }
 
 
@@ -79,8 +76,6 @@ def train(who: str, steps: int, tokens: int, small: bool) -> dict[str, Any]:
     ALLOCATOR.get(who, lambda: None)()
     if "minitransformer" in who:
         use_onednn()
-    if who == UNTRIMMED:
-        training.TRIM_EVERY = steps + 1
     torch.manual_seed(0)
     sizes = SMALL if small else SIZES
     model = Transformer(TransformerConfig(**sizes, dropout=DROPOUT))
@@ -167,7 +162,6 @@ def measure(steps: int, tokens: int, small: bool) -> dict[str, Any]:
     trained = {
         who: several(1 if small else 3, "train", who, 8, TOKENS, small)
         for who in ("nn.Transformer", *ALLOCATOR)
-        if who != UNTRIMMED  # as long as nothing is trimmed anyway
     }
     torchs = min(
         found["peak"] for who, found in trained.items() if "nn." in who
@@ -180,10 +174,9 @@ def measure(steps: int, tokens: int, small: bool) -> dict[str, Any]:
             who: round(found["peak"] / torchs, 3)
             for who, found in trained.items()
         },
-        "long_training": {
-            who: in_a_fresh_process("train", who, steps, LONG_TOKENS, small)
-            for who in ("minitransformer", UNTRIMMED)
-        },
+        "long_training": in_a_fresh_process(
+            "train", "minitransformer", steps, LONG_TOKENS, small
+        ),
         "attention_tokens": tokens,
         "attention": {
             "causal" if causal else "full": in_a_fresh_process(

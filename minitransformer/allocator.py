@@ -34,22 +34,6 @@ def return_memory() -> bool:
     return _set_thresholds(mmap_bytes=2**19, trim_bytes=2**20)
 
 
-def trim_memory() -> bool:
-    """Return what lies free between tensors to the system, this once.
-
-    After hundreds of steps of varying shapes what `keep_memory` keeps lies in
-    pieces, few of which fit the next tensor. It costs milliseconds.
-
-    Returns:
-        Whether the C library can, as glibc can.
-    """
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (AttributeError, TypeError, OSError):
-        return False
-    return True
-
-
 def _set_thresholds(mmap_bytes: int, trim_bytes: int) -> bool:
     """Say from which size on a block comes from the system by itself.
 

@@ -16,7 +16,6 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 
-from minitransformer.allocator import trim_memory
 from minitransformer.checkpoints import (
     load_tensors,
     save_tensors,
@@ -103,7 +102,6 @@ class TrainingOptions:
         object.__setattr__(self, "betas", tuple(self.betas))
 
 
-TRIM_EVERY = 100  # updates; see `minitransformer.allocator.trim_memory`
 _COUNTS = ("updates", "batch_tokens", "accumulate", "validate_every")
 _CHOICES = {
     "schedule": ("inverse_sqrt", "cosine", "linear"),
@@ -312,8 +310,6 @@ class Trainer:
         self.optimizer.zero_grad()
         self.updates += 1
         self._average()
-        if self.updates % TRIM_EVERY == 0:
-            trim_memory()
         return total / num_tokens, num_tokens
 
     def _check_finite(self, name: str, value: float) -> None:

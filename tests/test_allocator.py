@@ -8,11 +8,7 @@ import sys
 
 import pytest
 
-from minitransformer.allocator import (
-    keep_memory,
-    return_memory,
-    trim_memory,
-)
+from minitransformer.allocator import keep_memory, return_memory
 
 needs_glibc = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="other C libraries have no knob"
@@ -95,31 +91,6 @@ def test_memory_is_returned():
     assert returned < kept
 
 
-# How many pages go back, once 64 tensors of 1 MiB between small ones are gone?
-TRIMMED = """
-import torch
-from minitransformer.allocator import keep_memory, trim_memory
-
-def held():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1])
-
-assert keep_memory()
-tensors = [(torch.ones(2**18), torch.ones(9)) for _ in range(64)]
-small = [few for _, few in tensors]
-tensors.clear()
-before = held()
-{first}
-print(before - held())
-"""
-
-
-@needs_glibc
-def test_what_is_kept_goes_back_when_trimmed():
-    assert pages_after(TRIMMED, "assert trim_memory()") * 4096 > 60 * 2**20
-    assert pages_after(TRIMMED, "pass") * 4096 < 2**20
-
-
 def test_a_choice_of_your_own_stays(monkeypatch):
     monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
     keep_memory()
@@ -134,4 +105,3 @@ def test_other_systems_go_on_as_they_were(problem, monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", refuse)
     assert not keep_memory()
     assert not return_memory()
-    assert not trim_memory()

@@ -283,18 +283,6 @@ def test_the_average_follows_the_weights():
         assert_close(ours, memory * old + (1 - memory) * theirs)
 
 
-def test_memory_is_trimmed_now_and_then(monkeypatch):
-    trimmed = []
-    trainer = Trainer(build(), backwards(9), backwards(3), options())
-    monkeypatch.setattr(training, "TRIM_EVERY", 3)
-    monkeypatch.setattr(
-        training, "trim_memory", lambda: trimmed.append(trainer.updates)
-    )
-    for _ in range(7):
-        trainer.update([make_batch(backwards(9))])
-    assert trimmed == [3, 6]
-
-
 def test_recomputed_layers_remember_less_and_end_with_the_same_bits():
     examples = backwards(40)
     batches = [make_batch(examples[:20]), make_batch(examples[20:])]

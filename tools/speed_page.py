@@ -438,14 +438,8 @@ def memory(result: dict[str, Any], recomputing: Interval) -> dict[str, str]:
     before = [found["before"] for found in result["training"].values()]
     shares = result["peak_share_of_torch"]
     batch = result["batch_tokens"]
-    settled = {
-        who: found["most_held"][len(found["most_held"]) // 10 :]
-        for who, found in result["long_training"].items()
-    }
-    trimmed, untrimmed = (
-        f"between {min(held):,.0f} and {max(held):,.0f} MiB"
-        for held in settled.values()
-    )
+    held = result["long_training"]["most_held"]
+    settled = held[len(held) // 10 :]
     lines = [
         f"- Training, as above, with {batch['training']:,} tokens in a batch:"
         f" {peaks['minitransformer']} MiB at the peak of the whole process,"
@@ -462,9 +456,7 @@ def memory(result: dict[str, Any], recomputing: Interval) -> dict[str, str]:
         "- Over a thousand steps of varying shapes, with"
         f" {batch['long_training']:,} tokens in a batch, once it had seen a"
         " hundred of them, the most that the process held within fifty was"
-        f" {trimmed}. Every hundred steps it gives back what lies free, with"
-        " {py:func}`~minitransformer.allocator.trim_memory`; without that it"
-        f" was {untrimmed}.",
+        f" between {min(settled):,.0f} and {max(settled):,.0f} MiB.",
     ]
     tokens = result["attention_tokens"]
     scores = 8 * tokens**2 * 4 / 2**20  # heads, scores, bytes
