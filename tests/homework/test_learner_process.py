@@ -213,7 +213,7 @@ def test_what_no_gradient_reaches_is_told():
                 "unreached",
                 torch.ones(2),
                 of=["object", ("layer", "deaf", "wait").index(name)],
-                seconds=0.3,
+                seconds=0.3 if name == "wait" else 30,
             ),
         )
     ]

@@ -22,6 +22,7 @@ translate = Task(
             "model",
             "positions",
             "processor",
+            "products",
             "residual",
             "story_french",
             "story_grammar",
