@@ -39,6 +39,7 @@ OPEN = frozenset(
         "homework.inside.learner_process",
         "homework.tasks",
         "multi30k",
+        "onednn",
         "own_files",
         "pairs",
         "probes",
