@@ -5,8 +5,9 @@
 Each is replaced by the readable form it equals, while the others stay; the
 two take turns. What keeps memory can't be taken back in a process, so there
 processes take turns, and with them one that trains with ``--recompute``, which
-takes longer to save memory. It is the same with what multiplies. One thread;
-processor time.
+takes longer to save memory. It is the same with what multiplies in training.
+What decodes is timed before any of this is arranged. One thread; processor
+time.
 """
 
 import argparse
@@ -38,6 +39,7 @@ from minitransformer.dropout import dropout
 from minitransformer.files import write_json
 from minitransformer.loss import smoothed_cross_entropy
 from minitransformer.onednn import use_onednn
+from minitransformer.packed_decoder import lay_out
 from minitransformer.training import Trainer, TrainingOptions
 
 Work = Callable[[], object]
@@ -72,7 +74,13 @@ STARTS: dict[str, Sequence[Work]] = {
     "recomputing": (return_memory, use_onednn),
 }
 PACKED: dict[str, dict[str, Any]] = {
-    "packed_decoder": {"decoding.fast_step": lambda model, _: model.step}
+    "packed_decoder": {
+        "packed_decoder.fast_step": lambda model, _: model.step
+    },
+    "onednn": {
+        "onednn.mkl_is_slow": lambda: False,
+        "packed_decoder.mkl_is_slow": lambda: False,
+    },
 }
 # A sentence alone has no mask and few logits: there neither way differs.
 DECODING: dict[str, dict[str, Any]] = {
@@ -97,12 +105,23 @@ def without(replacements: dict[str, Any], work: Work) -> Work:
 
 
 def gains(
-    work: Work, paths: dict[str, dict[str, Any]], rounds: int
+    work: Work,
+    paths: dict[str, dict[str, Any]],
+    rounds: int,
+    **lacking: Work,
 ) -> dict[str, dict[str, float]]:
-    """Time some work as it is, and without each fast path."""
-    lacking = {name: without(each, work) for name, each in paths.items()}
+    """Time some work as it is, and without each fast path.
+
+    Args:
+        work: With all of them.
+        paths: What replaces each.
+        rounds: How often each candidate is timed.
+        lacking: The same work without a path that can't be replaced so.
+    """
+    for name, each in paths.items():
+        lacking[name] = without(each, work)
     times = alternate({"": work, **lacking}, rounds, enough=sharp(""))
-    return {name: ratio(times[name], times[""]) for name in paths}
+    return {name: ratio(times[name], times[""]) for name in lacking}
 
 
 def training_steps(
@@ -121,13 +140,22 @@ def training_steps(
     return lambda: [trainer.update([batch]) for batch in batches]
 
 
-def searches(sizes: dict[str, Any], sentences: int) -> dict[str, Work]:
+def searches(
+    sizes: dict[str, Any], sentences: int, laid_out: bool = True
+) -> dict[str, Work]:
     """Return searches through a model that has learned nothing.
 
     All its translations are as long as they may be: 14 tokens.
+
+    Args:
+        sizes: The model's.
+        sentences: How many make a batch.
+        laid_out: Whether its matrices lie as those of one that was loaded.
     """
     torch.manual_seed(0)
     model = Transformer(TransformerConfig(**sizes)).eval()
+    if laid_out:
+        lay_out(model)
     sources = [
         example.source
         for example in captions(sentences, sizes["source_vocab_size"])
@@ -169,6 +197,16 @@ def main() -> None:
         again = arguments.worker == "recomputing"
         serve(training_steps(sizes, pairs, again))
         return
+    made = searches(sizes, min(64, pairs), laid_out=False)
+    decoding = {
+        name: gains(
+            work,
+            PACKED if name == ALONE else DECODING,
+            3 * rounds,  # shorter than the training, and closer to each other
+            lay_out=made[name],
+        )
+        for name, work in searches(sizes, min(64, pairs)).items()
+    }
     apart = starts(arguments)
     keep_memory()
     use_onednn()
@@ -178,13 +216,7 @@ def main() -> None:
             "use_onednn": apart["use_onednn"],
             **gains(training_steps(sizes, pairs), TRAINING, rounds),
         },
-        **{
-            # Shorter than the training, and closer to each other.
-            name: gains(
-                work, PACKED if name == ALONE else DECODING, 3 * rounds
-            )
-            for name, work in searches(sizes, min(64, pairs)).items()
-        },
+        **decoding,
     }
     write_json(
         arguments.out,

@@ -165,7 +165,10 @@ def peer_step(peer: Any, precision: str = "fp32") -> Any:
 
 
 class Race:
-    """All candidates, ready to make steps over the same pairs.
+    """All candidates, ready to make steps over the same batches.
+
+    Batches of pairs in any order can't be the same. They are as many, drawn
+    from all pairs, and count by their target tokens.
 
     Args:
         arguments: The command line's: sizes, pairs, precision.
@@ -181,7 +184,9 @@ class Race:
 
         torch.manual_seed(0)
         ours = Transformer(TransformerConfig(**sizes, dropout=DROPOUT)).eval()
-        mixed = shuffled([each for group in groups for each in group], BATCHES)
+        everything = bucketed(examples, TOKENS, seed=0)
+        all_mixed = shuffled(examples, len(everything))
+        mixed = all_mixed[:BATCHES]
         ragged = [make_batch(group) for group in mixed]
         peers, self.missing = installed(PEERS, ours)
         for peer in peers.values():
@@ -203,31 +208,46 @@ class Race:
             self.candidates[EXACT] = Steps(batches, step)
             self.candidates[EXACT_UNSORTED] = Steps(ragged, step)
         self.batches = len(batches)
-        self.tokens = sum(batch.num_tokens for batch in batches)
+        self.tokens = dict.fromkeys(self.candidates, count_tokens(batches))
+        for name in self.tokens.keys() & {UNSORTED, EXACT_UNSORTED}:
+            self.tokens[name] = count_tokens(ragged)
         labels = sum(batch.labels.numel() for batch in batches)
-        everything = bucketed(examples, TOKENS, seed=0)
         self.padding = {
             "sorted": round(padding_share(groups), 3),
             "unsorted": round(padding_share(mixed), 3),
             "all_sorted": round(padding_share(everything), 3),
-            "all_unsorted": round(
-                padding_share(shuffled(examples, len(everything))), 3
-            ),
-            "labels": round(1 - self.tokens / labels, 3),
+            "all_unsorted": round(padding_share(all_mixed), 3),
+            "labels": round(1 - count_tokens(batches) / labels, 3),
         }
 
 
-def ratios(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Say how many times as long as ours each candidate took."""
-    return {
-        name: ratio(each, times[OURS])
+def count_tokens(batches: Sequence[Batch]) -> int:
+    """Count the target tokens that are learned from."""
+    return sum(batch.num_tokens for batch in batches)
+
+
+def ratios(
+    times: dict[str, list[float]], tokens: dict[str, int]
+) -> dict[str, dict[str, float]]:
+    """Say how many times as long as ours each candidate took for a token.
+
+    Args:
+        times: Seconds of each round.
+        tokens: How many each candidate learned from in a round.
+    """
+    each_token = {
+        name: [seconds / tokens[name] for seconds in each]
         for name, each in times.items()
+    }
+    return {
+        name: ratio(each, each_token[OURS])
+        for name, each in each_token.items()
         if name != OURS
     }
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Time steps over the same pairs by every candidate."""
+    """Time the steps of every candidate."""
     parts = len(chosen(arguments)[1])
     names = [OURS, TORCH, AS_IT_COMES, UNSORTED]
     if arguments.precision == "bf16":
@@ -261,11 +281,11 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "seconds": times,
         "seconds_apart": apart,
         "tokens_per_second": {
-            name: round(race.tokens / sorted(each)[len(each) // 2])
+            name: round(race.tokens[name] / sorted(each)[len(each) // 2])
             for name, each in times.items()
         },
-        "times_as_fast": ratios(times),
-        "times_as_fast_apart": ratios(apart),
+        "times_as_fast": ratios(times, race.tokens),
+        "times_as_fast_apart": ratios(apart, race.tokens),
     }
 
 

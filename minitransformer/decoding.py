@@ -8,7 +8,7 @@ from torch import Tensor
 
 from minitransformer.config import BOS_ID, EOS_ID
 from minitransformer.errors import UserError
-from minitransformer.packed_decoder import fast_step
+from minitransformer.packed_decoder import fast_start
 from minitransformer.recurrent import TranslationModel
 
 # On the validation sentences of Multi30k and of Tatoeba, none of 0.6, 1, 1.5,
@@ -92,8 +92,7 @@ def greedy_decode(
     limit = length_limit(model, source, max_len)
     results: list[list[int]] = [[] for _ in source]
     rows = list(range(len(source)))  # the sentence each row works on
-    state = model.start(source)
-    step = fast_step(model, state)
+    state, step = fast_start(model, source)
     tokens = torch.full_like(source[:, 0], BOS_ID)  # (B,)
     for _ in range(limit):
         tokens = best_words(step(tokens, state), 1)[1].squeeze(1)
@@ -152,8 +151,7 @@ def beam_search(
     found: list[list[Hypothesis]] = [[] for _ in source]
     rows = list(range(len(source)))  # the sentence of each group of K beams
     K, device = beam_size, source.device
-    state = model.start(source)
-    step = fast_step(model, state)
+    state, step = fast_start(model, source)
     state.reorder(
         torch.arange(len(source), device=device)[:, None].repeat(1, K)
     )
@@ -164,8 +162,7 @@ def beam_search(
         logits = step(ids[:, :, -1].flatten(), state).float()
         # At most K of the best 2K end, for a beginning ends in one way only.
         most = min(2 * K, logits.shape[1])
-        best, words = best_words(logits, most)  # (B·K, most)
-        steps = best - logits.logsumexp(dim=1, keepdim=True)
+        steps, words = best_words(logits.log_softmax(dim=1), most)
         totals = sums[:, :, None] + steps.view(len(rows), K, most)
         sums, index = totals.flatten(1).topk(2 * K)  # (B, 2K)
         parents = index // most

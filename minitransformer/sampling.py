@@ -8,7 +8,7 @@ from torch import Tensor
 from minitransformer.config import BOS_ID, EOS_ID
 from minitransformer.decoding import Hypothesis, length_limit
 from minitransformer.errors import UserError
-from minitransformer.packed_decoder import fast_step
+from minitransformer.packed_decoder import fast_start
 from minitransformer.recurrent import TranslationModel
 
 
@@ -116,8 +116,7 @@ def sample(
     limit = length_limit(model, source, max_len)
     device = source.device
     generator = torch.Generator(device).manual_seed(seed)
-    state = model.start(source)
-    step = fast_step(model, state)
+    state, step = fast_start(model, source)
     state.reorder(
         torch.arange(len(source), device=device)[:, None].repeat(1, count)
     )

@@ -26,6 +26,7 @@ from minitransformer.decoding import LENGTH_PENALTY, beam_search
 from minitransformer.errors import UserError
 from minitransformer.exporting import export_model
 from minitransformer.model import Transformer
+from minitransformer.packed_decoder import lay_out
 from minitransformer.processor import choose_device
 from minitransformer.recording import recorded_attention
 from minitransformer.sampling import sample
@@ -107,6 +108,7 @@ class Translator:
         config, source_tokenizer, target_tokenizer, about = load_config(folder)
         model = Transformer(config)
         load_weights(folder, model)
+        lay_out(model)
         return cls(model.to(place), source_tokenizer, target_tokenizer, about)
 
     def save(self, path: str | Path, small: bool = False) -> None:

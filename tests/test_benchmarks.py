@@ -261,6 +261,39 @@ def test_pairs_are_shuffled_into_groups():
     assert sorted(order) == list(range(11)) != order
 
 
+def test_times_are_compared_token_by_token():
+    training_speed = imported("training_speed")
+    ours = training_speed.OURS
+    times = {ours: [2.0] * 6, "slower": [5.0] * 6, "more": [30.0] * 6}
+    tokens = {ours: 100, "slower": 100, "more": 500}
+    found = training_speed.ratios(times, tokens)
+    # 5 / 2, and 30 / 500 over 2 / 100
+    assert {name: each["median"] for name, each in found.items()} == {
+        "slower": 2.5,
+        "more": 3,
+    }
+
+
+def test_unsorted_batches_are_drawn_from_all_pairs():
+    training_speed = imported("training_speed")
+    sizes = {"small": True, "pairs": 2_000, "precision": "bf16"}
+    race = training_speed.Race(argparse.Namespace(**sizes))
+    ours = race.candidates[training_speed.OURS].batches
+    names = [training_speed.UNSORTED, training_speed.EXACT_UNSORTED]
+    mixed = [race.candidates[name].batches for name in names]
+    counts = [
+        sum(next(batches).num_tokens for _ in range(race.batches))
+        for batches in (ours, *mixed)
+    ]
+    names.insert(0, training_speed.OURS)
+    assert [race.tokens[name] for name in names] == counts
+    assert len(set(race.tokens.values())) == 2
+    # as wasteful as batches of all pairs, not only of those that are timed
+    padding = race.padding
+    assert abs(padding["unsorted"] - padding["all_unsorted"]) < 0.04
+    assert padding["sorted"] <= padding["all_sorted"] < 0.2
+
+
 def test_what_lacks_a_fast_path_does_without_it():
     fast_paths = imported("fast_paths")
     torch.manual_seed(0)

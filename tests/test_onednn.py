@@ -1,11 +1,13 @@
-"""Products by oneDNN: the same numbers, in a process of their own."""
+"""Products by oneDNN: the same numbers, and only where they are wanted."""
 
 import subprocess
 import sys
+from threading import Thread
 from unittest.mock import Mock
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
@@ -78,8 +80,8 @@ def test_other_products_stay_torchs_own(factors, spied):
 def test_any_sizes_give_the_same_product(m, k, n):
     a, b, bias = torch.randn(m, k), torch.randn(k, n), torch.randn(n)
     exact = a.double() @ b.double()
-    assert_close(onednn.linear(a, b), exact.float(), rtol=1e-4, atol=1e-4)
-    found = onednn.linear(a, b, bias)
+    assert_close(onednn.linear(a, b.T), exact.float(), rtol=1e-4, atol=1e-4)
+    found = onednn.linear(a, b.T, bias)
     assert_close(found, (exact + bias).float(), rtol=1e-4, atol=1e-4)
 
 
@@ -136,8 +138,62 @@ def test_only_where_mkl_is_slow(monkeypatch, amd, capability, suits):
     for backend in (torch.backends.mkl, torch.backends.mkldnn):
         monkeypatch.setattr(backend, "is_available", lambda: True)
     monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", 1, False)
+    probe = onednn.mkl_is_slow.__wrapped__
+    monkeypatch.setattr(onednn, "mkl_is_slow", probe)
     assert onednn.use_onednn.__wrapped__() == suits
     assert replaced.called == suits
+
+
+@pytest.fixture
+def slow_mkl(monkeypatch):
+    """Let MKL count as slow on any processor."""
+    monkeypatch.setattr(onednn, "mkl_is_slow", lambda: True)
+
+
+@needs_onednn
+@pytest.mark.usefixtures("slow_mkl")
+def test_layers_in_the_block_are_the_same(spied):
+    layer = torch.nn.Linear(K, N)
+    bare = torch.nn.Linear(K, N, bias=False)
+    x = torch.randn(4, M // 4, K)
+    with torch.no_grad():
+        expected = layer(x), bare(x)
+        with onednn.onednn_layers():
+            assert_close((layer(x), bare(x)), expected)
+            assert spied.call_count == 2
+            other = Thread(target=layer, args=(x,))
+            other.start()
+            other.join()
+        layer(x)
+    assert spied.call_count == 2
+
+
+@needs_onednn
+@pytest.mark.usefixtures("slow_mkl")
+def test_other_layers_in_the_block_stay_torchs_own(spied):
+    x, weight = torch.randn(M, K), torch.randn(N, K)
+    wide = torch.randn(M, 2 * K)
+    with onednn.onednn_layers():
+        for one, other in (
+            (x[:9], weight),  # small
+            (x.double(), weight.double()),
+            (x.bfloat16(), weight.bfloat16()),
+            (wide[:, ::2], weight),  # not in one piece
+            (x.view(2, -1, K).transpose(0, 1), weight),
+            (x, torch.randn(N, 2 * K)[:, ::2]),
+            (x[:0], weight),
+        ):
+            assert_close(F.linear(one, other), one @ other.T)
+        F.linear(input=x, weight=weight)
+        torch.relu(x)
+    spied.assert_not_called()
+
+
+def test_no_block_where_mkl_is_fast(monkeypatch, spied):
+    monkeypatch.setattr(onednn, "mkl_is_slow", lambda: False)
+    with onednn.onednn_layers():
+        F.linear(torch.randn(M, K), torch.randn(N, K))
+    spied.assert_not_called()
 
 
 @pytest.mark.parametrize("name", ["AuthenticAMD", "GenuineIntel", None])

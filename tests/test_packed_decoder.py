@@ -1,14 +1,24 @@
 """The packed decoder: each step is the model's own."""
 
+from unittest.mock import Mock
+
 import pytest
 import torch
 from torch.testing import assert_close
 from torch_layers import shake
 
-from minitransformer.decoding import greedy_decode
+from minitransformer import onednn, packed_decoder
+from minitransformer.decoding import beam_search, greedy_decode
 from minitransformer.errors import UserError
-from minitransformer.packed_decoder import PackedDecoder, fast_step, pack
+from minitransformer.packed_decoder import (
+    PackedDecoder,
+    fast_start,
+    fast_step,
+    lay_out,
+    pack,
+)
 from minitransformer.recording import recorded_attention
+from minitransformer.sampling import sample
 
 # Sizes as in conftest.make_model: 12 wide, 3 heads
 V_TARGET, MAX_LEN = 29, 31
@@ -77,6 +87,58 @@ def test_a_step_is_the_models(exact_model, norm_first, positions, rows):
         for one, other in zip(mine.layers, theirs.layers, strict=True):
             assert_close(one.past, other.past)
     assert isinstance(step.__self__, PackedDecoder)
+
+
+def decoded(model):
+    """Return logits of two steps, and what each search finds."""
+    with torch.no_grad():
+        state, step = fast_start(model, SOURCE)
+        logits = [step(torch.tensor([3, 9, 17]), state) for _ in range(2)]
+    return torch.stack(logits), (
+        greedy_decode(model, SOURCE),
+        [[h.ids for h in each] for each in beam_search(model, SOURCE, 3)],
+        [[h.ids for h in each] for each in sample(model, SOURCE, 3)],
+    )
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.ops.mkldnn, "_linear_pointwise"),
+    reason="this torch has no such product",
+)
+@pytest.mark.parametrize("laid_out", [False, True])
+def test_searches_by_onednn_find_the_same(make_model, monkeypatch, laid_out):
+    model = make_model().eval()
+    shake(model)
+    products = Mock(wraps=onednn.linear)
+    for module in (onednn, packed_decoder):
+        monkeypatch.setattr(module, "linear", products)
+        monkeypatch.setattr(module, "mkl_is_slow", lambda: False)
+    monkeypatch.setattr(onednn, "LEAST", 1)
+    logits, found = decoded(model)
+    products.assert_not_called()
+    for module in (onednn, packed_decoder):
+        monkeypatch.setattr(module, "mkl_is_slow", lambda: True)
+    if laid_out:
+        lay_out(model)
+    again, found_again = decoded(model)
+    assert products.call_count > 100
+    assert_close(again, logits)
+    assert found_again == found
+
+
+def test_rows_lie_together_where_mkl_is_slow(make_model, monkeypatch):
+    model = make_model(tie_embeddings=True)
+    before = {name: each.clone() for name, each in model.named_parameters()}
+    for slow in (False, True):
+        monkeypatch.setattr(
+            packed_decoder, "mkl_is_slow", lambda slow=slow: slow
+        )
+        lay_out(model)
+        for part in (model.output, model.decoder[1].feed_forward.linear1):
+            assert part.weight.T.is_contiguous() == slow
+        assert model.encoder[0].self_attention.w_q.weight.is_contiguous()
+        assert model.output.weight is model.target_embedding.weight
+        assert_close(dict(model.named_parameters()), before)
 
 
 def test_the_weights_stay_as_they_are(exact_model):
