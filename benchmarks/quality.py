@@ -68,6 +68,7 @@ FINAL: dict[str, dict[str, Any]] = {
     "multi30k-en-de": _CAPTIONS,
     "multi30k-de-en": _CAPTIONS,
 }
+_WIDER: dict[str, Any] = {"d_model": 192, "d_ff": 768, "num_heads": 6}
 # What was tried of a final recipe, at full length.
 TRIALS: dict[str, dict[str, dict[str, Any]]] = {
     "tatoeba-zh-en": {
@@ -75,6 +76,7 @@ TRIALS: dict[str, dict[str, dict[str, Any]]] = {
             "vocab_size": 8_000,
             "target_vocab_size": 8_000,
         },
+        "wider, dropout 0.25, 12,000 updates": _WIDER | {"dropout": 0.25},
     },
     "multi30k-en-de": {
         "dropout 0.3, 16,000 updates": {"dropout": 0.3, "updates": 16_000},
@@ -90,7 +92,6 @@ RECURRENT: dict[str, dict[str, Any]] = {
 }
 # What was tried: changes of the command line's recipe, for fewer updates.
 STEP_UPDATES = 3_000
-_WIDER = {"d_model": 192, "d_ff": 768, "num_heads": 6}
 STEPS: dict[str, dict[str, dict[str, Any]]] = {
     "tatoeba-zh-en": {
         "the recipe": {},
