@@ -46,7 +46,10 @@ def test_a_translator_is_of_a_recipe_that_still_stands(key):
     [
         key
         for key, run in QUALITY.items()
-        if not run["seed"] and not run.get("attention")
+        if not run["seed"]
+        and not run.get("attention")
+        # the baselines are there for text as it was written
+        and not all_runs()[key].published
     ],
 )
 def test_a_tested_translator_beats_the_dictionary(key):

@@ -53,7 +53,7 @@ turns, so that a bad moment hits all of them; what is reported is the median of
 their ratios, round by round. The interval in brackets goes from one of the
 ratios to another; it holds the true median at least 95 times in 100. Where it
 reached further than a tenth from the median, the rounds were doubled, and then
-once more at most (not yet in decoding). Time is processor time of one thread,
+once more at most. Time is processor time of one thread,
 in float32, unless a table says otherwise. {versions}.
 
 ## Training
@@ -85,11 +85,12 @@ multiply by MKL. In processes of their own, where only ours does otherwise, as
 {as_it_comes} times if that drops attention weights too, and {apart_unsorted}
 times if its batches are unsorted.
 
-The row "unsorted" is what a plain data loader does: the same sentences in any
-order, so that {unsorted:.0%} of what is read is padding; sorted by length it
-is {sorted:.0%}. (Of all batches that the pairs give it is {all_unsorted:.0%}
-and {all_sorted:.0%}.) Of the places for labels {labels:.0%} are padding. For
-those, all but ours compute logits too.
+The row "unsorted" is what a plain data loader does: batches of as many pairs,
+in any order. Those that were drawn are padding to {unsorted:.0%}, all that the
+pairs give to {all_unsorted:.0%}; ours, sorted by length, to {sorted:.0%}, and
+all such to {all_sorted:.0%}. This row is compared by the target token. Of the
+places for labels {labels:.0%} are padding. For those, all but ours compute
+logits too.
 
 ### In bfloat16
 
@@ -98,6 +99,10 @@ unless told otherwise. Here all do, under torch's autocast; and
 `nn.Transformer` once more in float32, as it comes.
 
 {bf16_table}
+
+With "weights dropped too", `nn.Transformer` is faster than without, for torch's
+fused kernel drops nothing: plain products take its place, which in bfloat16
+are faster.
 
 In bfloat16 we train {bf16_tokens:,} target tokens a second, in float32
 {fp32_tokens:,}.
@@ -122,6 +127,10 @@ of 1 the engine is faster.
 
 {decoding_table}
 
+On AMD's processors we multiply by oneDNN here too, and
+{{py:meth}}`~minitransformer.translator.Translator.load` puts the numbers of
+the decoder's matrices in the order in which steps read them.
+
 CTranslate2 is written in C++ for nothing but this. Who outgrows PyTorch should
 use it: {{py:meth}}`~minitransformer.translator.Translator.export` writes a
 folder for it.
@@ -144,7 +153,8 @@ form does, which the tests compare it with (dropout here rounds its rate to a
 own, and `attend`, which chooses between two ways, by torch's fused kernel. The
 number says how many times as long it then takes. `keep_memory` and
 `use_onednn` are left out in processes of their own; where the others are
-timed, both work.
+timed in training, both work. In decoding, `onednn` is all that oneDNN
+multiplies, and `lay_out` the order of numbers in the decoder's matrices.
 
 {gains_table}
 
@@ -332,13 +342,18 @@ def in_bf16(half: dict[str, Any], exact: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def by_search(result: dict[str, Any]) -> dict[str, dict[str, Interval]]:
+    """Name each search, and give its ratios."""
+    return {
+        f"{each['search']}, batch {each['batch']}": each["times_as_fast"]
+        for each in result["settings"]
+    }
+
+
 def decoding(result: dict[str, Any]) -> dict[str, Any]:
     """Draw and tabulate the searches."""
     settings = result["settings"]
-    groups = {
-        f"{each['search']}, batch {each['batch']}": each["times_as_fast"]
-        for each in settings
-    }
+    groups = by_search(result)
     label = "times as fast as the engine"
     figure = bars("decoding", groups, label, logarithmic=True)
     rows = []
