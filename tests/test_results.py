@@ -91,9 +91,11 @@ def test_a_training_step_is_faster_than_torchs_own():
 def test_bfloat16_trains_faster_still():
     result = read(RESULTS / "training_speed-bf16.json")
     assert result["precision"] == "bf16"
-    for name in ("times_as_fast", "times_as_fast_apart"):
+    # In one process all multiply by oneDNN; left alone, only ours does.
+    floors = {"times_as_fast": 1.5, "times_as_fast_apart": 2.6}
+    for name, floor in floors.items():
         found = result[name]
-        assert found["nn.Transformer, float32"]["low"] > 2.6
+        assert found["nn.Transformer, float32"]["low"] > floor
         assert found["nn.Transformer"]["low"] > 1
 
 

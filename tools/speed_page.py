@@ -96,13 +96,14 @@ logits too.
 
 This processor computes with bfloat16, and then `minitransformer train` does so
 unless told otherwise. Here all do, under torch's autocast; and
-`nn.Transformer` once more in float32, as it comes.
+`nn.Transformer` once more in float32, where it multiplies by oneDNN, too, in
+the first column, and as it comes in the second.
 
 {bf16_table}
 
-With "weights dropped too", `nn.Transformer` is faster than without, for torch's
-fused kernel drops nothing: plain products take its place, which in bfloat16
-are faster.
+With "weights dropped too", `nn.Transformer` is faster than without, for
+torch's fused kernel drops nothing: plain products take its place, which in
+bfloat16 are faster.
 
 In bfloat16 we train {bf16_tokens:,} target tokens a second, in float32
 {fp32_tokens:,}.
@@ -197,8 +198,8 @@ Dots were measured, lines are fitted.
 ## What was not measured
 
 - A GPU: none was at hand, and the scripts know of none.
-- Two threads: the machine's two cores were shared. The scripts that time
-  training and decoding have the option `--threads 2`.
+- Two threads: the scripts that time training and decoding have the option
+  `--threads 2`.
 - `nn.MultiheadAttention` by itself. It computes with torch's fused kernel, or
   with plain operations where weights are wanted: both are in the table above.
 - What comes before a batch: cutting text into tokens, sorting, padding.
@@ -327,33 +328,33 @@ def training(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def in_bf16(half: dict[str, Any], exact: dict[str, Any]) -> dict[str, Any]:
-    """Tabulate training in bfloat16."""
-    ratios, apart = half["times_as_fast"], half["times_as_fast_apart"]
+def both_ways(result: dict[str, Any]) -> str:
+    """Tabulate training in one process, and in processes of their own."""
+    ratios, apart = result["times_as_fast"], result["times_as_fast_apart"]
     rows = [
         [name, show(ratios[name]), show(apart[name]) if name in apart else ""]
         for name in ratios
     ]
     head = ["", "we are so many times as fast", "in processes of their own"]
+    return table(head, rows)
+
+
+def in_bf16(half: dict[str, Any], exact: dict[str, Any]) -> dict[str, Any]:
+    """Tabulate training in bfloat16."""
     return {
-        "bf16_table": table(head, rows),
+        "bf16_table": both_ways(half),
         "bf16_tokens": half["tokens_per_second"]["minitransformer"],
         "fp32_tokens": exact["tokens_per_second"]["minitransformer"],
-    }
-
-
-def by_search(result: dict[str, Any]) -> dict[str, dict[str, Interval]]:
-    """Name each search, and give its ratios."""
-    return {
-        f"{each['search']}, batch {each['batch']}": each["times_as_fast"]
-        for each in result["settings"]
     }
 
 
 def decoding(result: dict[str, Any]) -> dict[str, Any]:
     """Draw and tabulate the searches."""
     settings = result["settings"]
-    groups = by_search(result)
+    groups = {
+        f"{each['search']}, batch {each['batch']}": each["times_as_fast"]
+        for each in settings
+    }
     label = "times as fast as the engine"
     figure = bars("decoding", groups, label, logarithmic=True)
     rows = []
