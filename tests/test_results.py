@@ -88,6 +88,15 @@ def test_a_training_step_is_faster_than_torchs_own():
     assert apart["nn.Transformer, unsorted"]["low"] > 2
 
 
+def test_two_threads_were_timed_by_the_clock_on_the_wall():
+    result = read(RESULTS / "training_speed-2-threads.json")
+    assert result["surroundings"]["threads"] == 2
+    assert result["clock"] == "wall"
+    assert result["not_measured"] == []
+    for name in ("times_as_fast", "times_as_fast_apart"):
+        assert result[name]["nn.Transformer"]["low"] > 1.1
+
+
 def test_bfloat16_trains_faster_still():
     result = read(RESULTS / "training_speed-bf16.json")
     assert result["precision"] == "bf16"

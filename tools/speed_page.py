@@ -108,6 +108,13 @@ bfloat16 are faster.
 In bfloat16 we train {bf16_tokens:,} target tokens a second, in float32
 {fp32_tokens:,}.
 
+### With two threads
+
+In float32, with both of the machine's cores and nothing else running, by the
+clock on the wall.
+
+{two_threads_table}
+
 ## Decoding
 
 The same weights in every engine, trained on {decoding_corpus} for no more than
@@ -198,8 +205,7 @@ Dots were measured, lines are fitted.
 ## What was not measured
 
 - A GPU: none was at hand, and the scripts know of none.
-- Two threads: the scripts that time training and decoding have the option
-  `--threads 2`.
+- Decoding with two threads: the script has the option `--threads 2`.
 - `nn.MultiheadAttention` by itself. It computes with torch's fused kernel, or
   with plain operations where weights are wanted: both are in the table above.
 - What comes before a batch: cutting text into tokens, sorting, padding.
@@ -565,6 +571,7 @@ def render() -> tuple[str, dict[str, str]]:
         ),
         **training(fast),
         **in_bf16(found["training_speed-bf16"], fast),
+        two_threads_table=both_ways(found["training_speed-2-threads"]),
         **decoding(found["decoding_speed"]),
         **exports(like("exports-")),
         **gains(found["fast_paths"]),
