@@ -6,19 +6,29 @@ All hold the same weights, three layers of each kind, 256 wide, which are
 trained first, in a process of their own (a quarter of an hour); they read the
 same test sentences, and translations end where the model ends them. Greedy
 translations are compared before anything is timed. One thread and processor
-time; with ``--threads 2`` the clock on the wall.
+time; with ``--threads 2`` the clock on the wall, and each engine in a process
+of its own: where two share one, the threads of either wait for the other's.
 """
 
 import argparse
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import torch
-from measuring import alternate, clock_for, ratio, sharp, surroundings
+from measuring import (
+    alternate,
+    alternate_apart,
+    clock_for,
+    ratio,
+    serve,
+    sharp,
+    surroundings,
+)
 from peers import (
     PACKAGES,
     SIZES,
@@ -40,6 +50,7 @@ from minitransformer.files import write_json
 from minitransformer.recipes import Recipe, train_translator
 from minitransformer.training import TrainingOptions
 
+OURS = "minitransformer"
 SEARCHES = {"greedy": 1, "beam 4": 4}
 
 
@@ -90,13 +101,15 @@ def trained(arguments: argparse.Namespace) -> Translator:
 
 
 def choose_batches(
-    translator: Translator, corpus_name: str, singles: int, batches: int
+    translator: Translator, arguments: argparse.Namespace
 ) -> dict[int, list[Tensor]]:
     """Draw test sentences: some alone, and some batches of 64.
 
     A batch holds sentences of like length, as `Translator` makes them.
     """
-    lines = {pair.source for pair in load_corpus(corpus_name).splits["test"]}
+    singles, batches = (3, 1) if arguments.small else (24, 3)
+    corpus = load_corpus(arguments.corpus)
+    lines = {pair.source for pair in corpus.splits["test"]}
     ids = encode_source(translator.source_tokenizer, sorted(lines))
     ids.sort(key=len)
     rng = random.Random(0)
@@ -138,56 +151,89 @@ class Search:
         ]
 
 
-def measure(
-    translator: Translator,
-    batches: dict[int, list[Tensor]],
-    rounds: int,
-    threads: int,
-) -> dict[str, Any]:
-    """Time every search of every candidate."""
+def engines(
+    arguments: argparse.Namespace, names: Sequence[str] = ()
+) -> tuple[dict[tuple[str, int], dict[str, Search]], list[str]]:
+    """Make ready what is timed.
+
+    Args:
+        arguments: The command line's.
+        names: Of the engines that are wanted; all, if there are none.
+
+    Returns:
+        For each search and size of a batch, name to search; and the names of
+        the engines that are not here.
+    """
+    translator = trained(arguments)
     model = translator.model
-    peers, missing = installed(peers_with(threads), model)
+    kinds = peers_with(arguments.threads)
+    wanted = {name: kinds[name] for name in names or kinds if name != OURS}
+    peers, missing = installed(wanted, model)
     for peer in peers.values():
         if isinstance(peer, torch.nn.Module):
             peer.eval()
-    candidates = {"minitransformer": Ours(model), **peers}
-    clock = clock_for(threads)
-    settings = []
-    for search, beams in SEARCHES.items():
-        for size, sources in batches.items():
-            limits = [length_limit(model, source) for source in sources]
-            searches = {
+    made = {}
+    for size, sources in choose_batches(translator, arguments).items():
+        limits = [length_limit(model, source) for source in sources]
+        for search, beams in SEARCHES.items():
+            made[search, size] = {
                 name: Search(each, sources, beams, limits)
-                for name, each in candidates.items()
+                for name, each in {OURS: Ours(model), **peers}.items()
             }
-            found = {name: each() for name, each in searches.items()}
-            ours = found["minitransformer"]
-            times = alternate(
-                searches, rounds, clock, enough=sharp("minitransformer")
-            )
-            settings.append(
+    return made, missing
+
+
+def work(arguments: argparse.Namespace) -> None:
+    """Be the process of one engine."""
+    name, search, size = arguments.worker
+    if name.startswith("CTranslate2"):
+        # It shares OpenMP with torch, whose idle threads count as well:
+        # where there are more than processors, all go to sleep at once.
+        torch.set_num_threads(1)
+    made, _ = engines(arguments, [name])
+    serve(made[search, int(size)][name], clock_for(arguments.threads))
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Time every search of every candidate."""
+    made, missing = engines(arguments)
+    rounds, threads = arguments.rounds, arguments.threads
+    settings = []
+    for (search, size), searches in made.items():
+        found = {name: each() for name, each in searches.items()}
+        ours = found[OURS]
+        if threads == 1:
+            times = alternate(searches, rounds, enough=sharp(OURS))
+        else:
+            times = alternate_apart(
                 {
-                    "search": search,
-                    "batch": size,
-                    "sentences": len(ours),
-                    "tokens": sum(map(len, ours)) / len(ours),
-                    "same_translations": {
-                        name: sum(map(list.__eq__, ours, theirs)) / len(ours)
-                        for name, theirs in found.items()
-                    },
-                    "sentences_per_second": {
-                        name: round(
-                            len(ours) / sorted(each)[len(each) // 2], 1
-                        )
-                        for name, each in times.items()
-                    },
-                    "times_as_fast": {
-                        name: ratio(each, times["minitransformer"])
-                        for name, each in times.items()
-                        if name != "minitransformer"
-                    },
-                }
+                    name: [*sys.argv, "--worker", name, search, str(size)]
+                    for name in searches
+                },
+                rounds,
+                enough=sharp(OURS),
             )
+        settings.append(
+            {
+                "search": search,
+                "batch": size,
+                "sentences": len(ours),
+                "tokens": sum(map(len, ours)) / len(ours),
+                "same_translations": {
+                    name: sum(map(list.__eq__, ours, theirs)) / len(ours)
+                    for name, theirs in found.items()
+                },
+                "sentences_per_second": {
+                    name: round(len(ours) / sorted(each)[len(each) // 2], 1)
+                    for name, each in times.items()
+                },
+                "times_as_fast": {
+                    name: ratio(each, times[OURS])
+                    for name, each in times.items()
+                    if name != OURS
+                },
+            }
+        )
     return {
         "surroundings": surroundings(*PACKAGES),
         "clock": "processor" if threads == 1 else "wall",
@@ -205,20 +251,19 @@ def main() -> None:
     parser.add_argument("--corpus", default="multi30k-en-de")
     parser.add_argument("--updates", type=int, default=400)
     parser.add_argument("--train", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.read()
     if arguments.train:
         train(arguments)
         return
-    corpus, small = arguments.corpus, arguments.small
-    translator = trained(arguments)
-    batches = choose_batches(
-        translator, corpus, *((3, 1) if small else (24, 3))
-    )
+    if arguments.worker:
+        work(arguments)
+        return
     result = {
-        "corpus": corpus,
-        "sizes": SMALL if small else SIZES,
+        "corpus": arguments.corpus,
+        "sizes": SMALL if arguments.small else SIZES,
         "updates": arguments.updates,
-        **measure(translator, batches, arguments.rounds, arguments.threads),
+        **measure(arguments),
     }
     write_json(arguments.out, result)
     for setting in result["settings"]:
