@@ -173,9 +173,10 @@ def engines(
         if isinstance(peer, torch.nn.Module):
             peer.eval()
     made = {}
-    for size, sources in choose_batches(translator, arguments).items():
-        limits = [length_limit(model, source) for source in sources]
-        for search, beams in SEARCHES.items():
+    batches = choose_batches(translator, arguments)
+    for search, beams in SEARCHES.items():
+        for size, sources in batches.items():
+            limits = [length_limit(model, source) for source in sources]
             made[search, size] = {
                 name: Search(each, sources, beams, limits)
                 for name, each in {OURS: Ours(model), **peers}.items()

@@ -409,6 +409,28 @@ def test_decoding_speed_is_measured(decoding):
     assert kinds == {(s, b) for s in ("greedy", "beam 4") for b in (1, 64)}
 
 
+def test_engines_with_two_threads_have_processes_of_their_own(
+    decoding, tmp_path
+):
+    folder, alone, _ = decoding
+    arguments = ["--small", "--corpus", "storybook", "--updates", "12"]
+    arguments += ["--threads", "2", "--rounds", "1"]
+    arguments += ["--folder", str(folder / "model")]
+    result, _ = measured(tmp_path, "decoding_speed.py", *arguments)
+    assert result["surroundings"]["threads"] == 2
+    assert (alone["clock"], result["clock"]) == ("processor", "wall")
+    assert len(result["settings"]) == 4
+    for setting, before in zip(
+        result["settings"], alone["settings"], strict=True
+    ):
+        assert setting["sentences"] == before["sentences"]
+        assert setting["tokens"] == before["tokens"]
+        assert (
+            setting["times_as_fast"].keys() == before["times_as_fast"].keys()
+        )
+        assert all(map(is_a_ratio, setting["times_as_fast"].values()))
+
+
 def test_exports_are_compared(decoding, tmp_path):
     folder, _, _ = decoding
     arguments = ["--model", str(folder / "model"), "--sentences", "70"]

@@ -95,6 +95,9 @@ def test_two_threads_were_timed_by_the_clock_on_the_wall():
     assert result["not_measured"] == []
     for name in ("times_as_fast", "times_as_fast_apart"):
         assert result[name]["nn.Transformer"]["low"] > 1.1
+    result = read(RESULTS / "decoding_speed-2-threads.json")
+    assert result["surroundings"]["threads"] == 2
+    assert result["clock"] == "wall"
 
 
 def test_bfloat16_trains_faster_still():
@@ -113,9 +116,9 @@ def test_no_peer_is_missing_in_training(name):
     assert read(RESULTS / f"training_speed{name}.json")["not_measured"] == []
 
 
-def test_other_engines_decode_the_same_and_are_timed_fairly():
-    result = read(RESULTS / "decoding_speed.json")
-    assert result["surroundings"]["threads"] == 1
+@pytest.mark.parametrize("name", ["", "-2-threads"])
+def test_other_engines_decode_the_same_and_are_timed_fairly(name):
+    result = read(RESULTS / f"decoding_speed{name}.json")
     assert result["not_measured"] == []
     for setting in result["settings"]:
         if setting["search"] == "greedy":

@@ -139,6 +139,14 @@ On AMD's processors we multiply by oneDNN here too, and
 {{py:meth}}`~minitransformer.translator.Translator.load` puts the numbers of
 the decoder's matrices in the order in which steps read them.
 
+Once more with two threads, both of the machine's cores, and nothing else
+running, by the clock on the wall, each engine in a process of its own:
+
+{two_threads_searches}
+
+A second thread makes CTranslate2 slower in int8 here, also where nothing of
+ours is in its process.
+
 CTranslate2 is written in C++ for nothing but this. Who outgrows PyTorch should
 use it: {{py:meth}}`~minitransformer.translator.Translator.export` writes a
 folder for it.
@@ -205,7 +213,6 @@ Dots were measured, lines are fitted.
 ## What was not measured
 
 - A GPU: none was at hand, and the scripts know of none.
-- Decoding with two threads: the script has the option `--threads 2`.
 - `nn.MultiheadAttention` by itself. It computes with torch's fused kernel, or
   with plain operations where weights are wanted: both are in the table above.
 - What comes before a batch: cutting text into tokens, sorting, padding.
@@ -354,27 +361,20 @@ def in_bf16(half: dict[str, Any], exact: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def by_search(result: dict[str, Any]) -> dict[str, dict[str, Interval]]:
+    """Name each search, and give its ratios."""
+    return {
+        f"{each['search']}, batch {each['batch']}": each["times_as_fast"]
+        for each in result["settings"]
+    }
+
+
 def decoding(result: dict[str, Any]) -> dict[str, Any]:
     """Draw and tabulate the searches."""
-    settings = result["settings"]
-    groups = {
-        f"{each['search']}, batch {each['batch']}": each["times_as_fast"]
-        for each in settings
-    }
+    groups = by_search(result)
     label = "times as fast as the engine"
-    figure = bars("decoding", groups, label, logarithmic=True)
-    rows = []
-    for each, title in zip(settings, groups, strict=True):
-        speeds = each["sentences_per_second"]
-        rows.append([title, str(each["sentences"]), f"{each['tokens']:.0f}"])
-        rows[-1] += ["minitransformer", str(speeds["minitransformer"]), "1"]
-        rows[-1].append("")
-        for name, found in each["times_as_fast"].items():
-            same = f"{each['same_translations'][name]:.0%}"
-            cells = [name, str(speeds[name]), show(found), same]
-            rows.append(["", "", "", *cells])
     return {
-        "decoding_figure": figure,
+        "decoding_figure": bars("decoding", groups, label, logarithmic=True),
         "decoding_alt": "; ".join(
             f"{title}: "
             + ", ".join(
@@ -383,21 +383,35 @@ def decoding(result: dict[str, Any]) -> dict[str, Any]:
             )
             for title, ratios in groups.items()
         ),
-        "decoding_table": table(
-            [
-                "",
-                "sentences",
-                "tokens",
-                "engine",
-                "sentences/s",
-                "we are so many times as fast",
-                "same",
-            ],
-            rows,
-        ),
+        "decoding_table": searches(result),
         "decoding_corpus": result["corpus"],
         "decoding_updates": result["updates"],
     }
+
+
+def searches(result: dict[str, Any]) -> str:
+    """Tabulate all engines by search."""
+    rows = []
+    titles = by_search(result)
+    for each, title in zip(result["settings"], titles, strict=True):
+        speeds = each["sentences_per_second"]
+        rows.append([title, str(each["sentences"]), f"{each['tokens']:.0f}"])
+        rows[-1] += ["minitransformer", str(speeds["minitransformer"]), "1"]
+        rows[-1].append("")
+        for name, found in each["times_as_fast"].items():
+            same = f"{each['same_translations'][name]:.0%}"
+            cells = [name, str(speeds[name]), show(found), same]
+            rows.append(["", "", "", *cells])
+    head = [
+        "",
+        "sentences",
+        "tokens",
+        "engine",
+        "sentences/s",
+        "we are so many times as fast",
+        "same",
+    ]
+    return table(head, rows)
 
 
 def exports(results: Sequence[dict[str, Any]]) -> dict[str, str]:
@@ -573,6 +587,7 @@ def render() -> tuple[str, dict[str, str]]:
         **in_bf16(found["training_speed-bf16"], fast),
         two_threads_table=both_ways(found["training_speed-2-threads"]),
         **decoding(found["decoding_speed"]),
+        two_threads_searches=searches(found["decoding_speed-2-threads"]),
         **exports(like("exports-")),
         **gains(found["fast_paths"]),
         **attention(found["attention_speed"]),
