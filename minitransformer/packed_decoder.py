@@ -141,7 +141,7 @@ class PackedDecoder:
         for layer, layer_state in zip(self.layers, state.layers, strict=True):
             x = layer.step(x, layer_state, hidden)
         state.position += 1
-        return self.output(model.decoder_norm(x))  # (B·K, V)
+        return self.output(model.decoder_norm(x))
 
 
 class Linear(NamedTuple):

@@ -38,6 +38,19 @@ def _seeded():
 
 
 @pytest.fixture
+def usual_products():
+    """Undo for a while what a test that trains did to the whole process."""
+    from minitransformer.onednn import replace_products
+
+    replaced = replace_products.cache_info().currsize > 0
+    replace_products.cache_clear()  # torch drops what nobody holds
+    yield
+    replace_products.cache_clear()
+    if replaced:
+        replace_products()
+
+
+@pytest.fixture
 def make_model():
     """Build a small random model; no two sizes are equal."""
 

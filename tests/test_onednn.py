@@ -27,7 +27,7 @@ def factors():
 
 
 @pytest.fixture
-def spied(monkeypatch):
+def spied(monkeypatch, usual_products):
     """Count what oneDNN computes."""
     spy = Mock(wraps=onednn.linear)
     monkeypatch.setattr(onednn, "linear", spy)
@@ -118,6 +118,17 @@ for old, new in zip(usual, again):
 @needs_onednn
 def test_all_products_of_a_process_are_replaced():
     subprocess.run([sys.executable, "-c", REPLACED], check=True)
+
+
+@needs_onednn
+def test_the_usual_products_can_come_back(factors, spied):
+    a, b = factors
+    onednn.replace_products()
+    assert_close(a @ b, onednn.linear(a, b.T))
+    assert spied.call_count == 2
+    onednn.replace_products.cache_clear()
+    assert_close(a @ b, onednn.linear(a, b.T))
+    assert spied.call_count == 3
 
 
 @pytest.mark.parametrize(

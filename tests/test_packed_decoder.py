@@ -106,6 +106,7 @@ def decoded(model):
     reason="this torch has no such product",
 )
 @pytest.mark.parametrize("laid_out", [False, True])
+@pytest.mark.usefixtures("usual_products")
 def test_searches_by_onednn_find_the_same(make_model, monkeypatch, laid_out):
     model = make_model().eval()
     shake(model)
