@@ -44,6 +44,10 @@ PYTHON = {
     "None": ("py:data", "library/constants.html#None"),
     "ValueError": ("py:exception", "library/exceptions.html#ValueError"),
     "OSError": ("py:exception", "library/exceptions.html#OSError"),
+    "contextlib.AbstractContextManager": (
+        "py:class",
+        "library/contextlib.html#contextlib.AbstractContextManager",
+    ),
     "pathlib.Path": ("py:class", "library/pathlib.html#pathlib.Path"),
     **{
         f"collections.abc.{name}": (
