@@ -56,7 +56,7 @@ Search = Callable[[Transformer, Tensor], list[list[Hypothesis]]]
 class Plan:
     """How much is done; ``SMALL`` is for a quick test."""
 
-    sentences: int = 300
+    sentences: int = 1_000
     beams: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     penalties: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0)
     temperatures: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5)
